@@ -75,7 +75,8 @@ class Delivery(msgspec.Struct, gc=False):
         id: The job's id.
         queue: Its queue.
         body: The envelope as it was stored.
-        token: The delivery's number, the fence against settles that come too late.
+        token: The delivery's number, the fence against settles that come too late. It rises with every claim and
+            reclaim of an id, also when the id was forgotten and taken anew, and no consumer sees the same one twice.
         attempt: Runs that ended in an error so far.
         crashes: How often it was lost with its worker after it had started.
         streak: How often in a row it was deferred as unknown; written by ``Defer``.

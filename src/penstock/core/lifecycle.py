@@ -49,6 +49,13 @@ TRANSITIONS: Final[dict[tuple[JobState, JobState], str]] = {
     (_S.SCHEDULED, _S.SCHEDULED): "an operator moved its moment",
 }
 
+# How long a broker keeps what has ended and names no time of its own; dead and quarantined jobs, whichever is less.
+KEEP_EXPIRED_S: Final = 3600.0
+KEEP_DEAD_S: Final = 90 * 86_400.0
+KEEP_DEAD_JOBS: Final = 100_000
+# How long the number of a producer's last call, and of a consumer's last settle, is remembered.
+KEEP_NUMBER_S: Final = 3600.0
+
 ENDED: Final = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.EXPIRED, _S.QUARANTINED})
 
 

@@ -134,7 +134,9 @@ class Consumer(Protocol):
 
         Waits up to ``wait_s`` (0: not at all) where nothing is ready. A job above ``max_bytes`` comes alone. What an
         earlier fetch claimed and could not deliver (its reply was lost) is delivered by the next one or released.
-        Jobs that have expired are settled as such and not delivered. Promotes what has become due.
+        Jobs that have expired are settled as such and not delivered. Promotes what has become due; it goes behind what
+        was ready before, by its moment. Age counts from when a job was last put into its line.
+        A consumer whose lease was over goes on under its id with its next fetch or beat; what was reclaimed is lost.
         """
         ...
 
@@ -144,6 +146,10 @@ class Consumer(Protocol):
         ``number`` is the caller's own count of settle calls: an unanswered call is repeated with its number and its
         settlements and is answered as it was, or would have been, the first time. A greater number is a new call.
         A settlement whose token is not the job's present one, held by this consumer, changes nothing.
+        Jobs released to the front in one call keep the call's order there. A job that was asked to be cancelled and
+        would go back (again, deferred, released, reclaimed, given back) ends as cancelled instead. The reason of a
+        ``Defer`` or ``Quarantine`` is kept as the message of the record's error. Any settlement but ``Release`` takes
+        the suspicion off a job.
         """
         ...
 
@@ -154,14 +160,22 @@ class Consumer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Gives back what is held, as fresh jobs to the front, and ends the lease. Safe to call twice."""
+        """Gives back what is held, as fresh jobs (no suspects) to the front in the order of their claim, and ends the
+        lease. Safe to call twice."""
         ...
 
 
 class Broker(Protocol):
-    """Moves jobs. One instance belongs to one event loop."""
+    """Moves jobs. One instance belongs to one event loop.
+
+    Attributes:
+        capabilities: What it can do.
+        clock_shift_s: Added to the broker's clock in every call of this instance and of its consumers, so that tests
+            can move time; 0 outside of them.
+    """
 
     capabilities: Capabilities
+    clock_shift_s: float
 
     async def open(self) -> Sequence[str]:
         """Connects, prepares, and checks the settings; returns warnings, a line each. Safe to call twice.
@@ -200,8 +214,8 @@ class Broker(Protocol):
 
         Reclaiming needs a witness: where the last round (of anybody, by the broker's clock) was more than half a
         lease ago, or in the future, nothing is reclaimed for one full ``lease_s`` from now; ``waiting_s`` is what is
-        left of that. A reclaimed job is a suspect at the front of its line; one that had been marked started counts
-        one more crash.
+        left of that. A reclaimed job is a suspect at the front of its line, in the order of the claims; one that had
+        been marked started counts one more crash. The witness is kept for each queue.
         """
         ...
 

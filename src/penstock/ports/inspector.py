@@ -13,9 +13,11 @@ from penstock.ports.broker import WorkerCard
 
 
 class QueueCounts(msgspec.Struct):
-    """How many jobs of a queue stand in each state, and how long the oldest ready one has waited, in seconds.
+    """How many jobs of a queue stand in each state.
 
-    ``done`` and the rest of the totals count since the queue began, and are never reset.
+    The totals count since the queue began, and are never reset: ``failed_total`` what went to the dead set,
+    ``lost_total`` what was reclaimed. A job that is due or expired and that no fetch or round of maintenance has seen
+    since may still count as what it was.
     """
 
     queue: str
@@ -38,7 +40,8 @@ class Page(NamedTuple):
 
 
 class Retried(msgspec.Struct, frozen=True):
-    """Dead and quarantined jobs become ready with their attempts and crashes reset; waiting ones become due now."""
+    """Dead and quarantined jobs become ready with their attempts and crashes reset and no expiry; scheduled ones become
+    due now. Both go to the end of their line."""
 
 
 class Cancelling(msgspec.Struct, frozen=True):

@@ -33,13 +33,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture(scope="session")
-def _shared_redis_url(request: pytest.FixtureRequest) -> str:
+def _shared_redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Our own server's URL, or that of the environment where no program is there to be started."""
     given = os.environ.get("PENSTOCK_TEST_REDIS_URL")
     if redis_program() is None and given:
-        return _own_database(given)
-    server: RedisServer = request.getfixturevalue("redis_server")
-    return server.url
+        yield from _own_database(given)
+    else:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        yield server.url
 
 
 @pytest.fixture
@@ -71,10 +72,10 @@ def no_blocking() -> Iterator[BlockBuster]:
         yield guard
 
 
-def _own_database(url: str) -> str:
+def _own_database(url: str) -> Iterator[str]:
     """One database of the given server for each of the parallel runners, counted up from the one in the URL.
 
-    Somebody's data would be flushed away by the first test, so the database must be empty to begin with.
+    It must be empty to begin with, because the first test would flush somebody's data away.
     """
     parts = urlsplit(url)
     runner = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -82,8 +83,8 @@ def _own_database(url: str) -> str:
     own = parts._replace(path=f"/{number}").geturl()
     with redis.Redis.from_url(own) as client:
         if keys := client.dbsize():
-            pytest.exit(
-                f"database {number} of PENSTOCK_TEST_REDIS_URL holds {keys} keys; the tests need empty ones",
-                4,
+            pytest.fail(
+                f"database {number} of PENSTOCK_TEST_REDIS_URL holds {keys} keys; the tests need it empty"
             )
-    return own
+        yield own
+        client.flushdb()

@@ -179,18 +179,17 @@ class MemoryBlocking:
     """``BlockingProducer`` over the shared model."""
 
     def __init__(self, shared: Shared) -> None:
-        self.clock_shift_s = 0.0
         self._shared = shared
 
     def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
         with self._shared.lock:
-            answer = self._shared.model.enqueue(time.time() + self.clock_shift_s, jobs, origin)
+            answer = self._shared.model.enqueue(time.time(), jobs, origin)
             self._shared.ring()
         return answer
 
     def extend(self, consumer_id: str, queues: Sequence[str], lease_s: float) -> bool:
         with self._shared.lock:
-            return self._shared.model.extend(time.time() + self.clock_shift_s, consumer_id, lease_s)
+            return self._shared.model.extend(time.time(), consumer_id, lease_s)
 
     def close(self) -> None:
         """Nothing to close."""

@@ -1,0 +1,19 @@
+"""The contract that every broker must pass, as tests to inherit.
+
+    class TestMine(BrokerContract):
+        skips = frozenset({...})          # exactly the tests that its capabilities do not allow
+
+        @pytest.fixture
+        def broker_url(self, tmp_path):   # storage that nothing was stored in
+            return f"sqlite:///{tmp_path}/jobs.db"
+
+Tests move the broker's clock by ``clock_shift_s`` and wait for signals, so that the whole takes seconds.
+"""
+
+from __future__ import annotations
+
+from penstock.testing.contract.enqueue import EnqueueContract
+
+
+class BrokerContract(EnqueueContract):
+    """All of it. The class that inherits it offers the fixture ``broker_url`` and its own ``skips``."""

@@ -13,7 +13,9 @@ Tests move the broker's clock by ``clock_shift_s`` and wait for signals, so that
 from __future__ import annotations
 
 from penstock.testing.contract.enqueue import EnqueueContract
+from penstock.testing.contract.fetch import FetchContract
+from penstock.testing.contract.settle import SettleContract
 
 
-class BrokerContract(EnqueueContract):
+class BrokerContract(EnqueueContract, FetchContract, SettleContract):
     """All of it. The class that inherits it offers the fixture ``broker_url`` and its own ``skips``."""

@@ -30,7 +30,7 @@ class Bench:
 
     def __init__(self, suite: ContractBase, address: Address) -> None:
         self._suite = suite
-        self._address = address
+        self.address = address
         self._brokers: list[Broker] = []
         self._blocking: list[BlockingProducer] = []
         self._shift_s = 0.0
@@ -53,7 +53,7 @@ class Bench:
 
     async def open(self, namespace: str | None = None) -> Broker:
         """Another instance on the same storage; in another namespace where one is named."""
-        address = self._address if namespace is None else self._address._replace(namespace=namespace)
+        address = self.address if namespace is None else self.address._replace(namespace=namespace)
         broker = self._suite.open_broker(address)
         self._brokers.append(broker)
         await broker.open()
@@ -62,7 +62,7 @@ class Bench:
 
     def blocking(self) -> BlockingProducer:
         """A blocking producer on the same storage."""
-        producer = self._suite.open_blocking(self._address)
+        producer = self._suite.open_blocking(self.address)
         self._blocking.append(producer)
         return producer
 

@@ -1,0 +1,17 @@
+"""Redis 6.2 or later, and Valkey. ``lua/_queue.lua`` shows how a queue is stored."""
+
+from __future__ import annotations
+
+from penstock.brokers import Address
+from penstock.brokers.redis.blocking import RedisBlocking
+from penstock.brokers.redis.broker import RedisBroker
+
+
+def open_broker(address: Address) -> RedisBroker:
+    """The asynchronous broker, not yet opened; it is also its own Inspector."""
+    return RedisBroker(address)
+
+
+def open_blocking(address: Address) -> RedisBlocking:
+    """The blocking producer; it connects on first use."""
+    return RedisBlocking(address)

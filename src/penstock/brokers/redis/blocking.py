@@ -1,0 +1,139 @@
+"""The blocking producer, on the driver's synchronous connection: one round trip a call, and no thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis import exceptions as driver
+from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection
+from redis.retry import Retry
+
+from penstock.brokers import Address
+from penstock.brokers.redis import enqueueing
+from penstock.brokers.redis.errors import translated
+from penstock.brokers.redis.keys import FleetKeys, QueueKeys
+from penstock.brokers.redis.scripts import EXTEND, Command
+from penstock.brokers.redis.url import ANSWER_S, CONNECT_S, connection_options
+from penstock.core.job import Enqueued, Job, Origin
+from penstock.errors import BrokerRejected
+
+
+class RedisBlocking:
+    """Belongs to one thread at a time; connects on first use and again after a failure."""
+
+    def __init__(self, address: Address) -> None:
+        self._shown = address.shown()
+        self._namespace = address.namespace
+        self._fleet = FleetKeys(address.namespace)
+        encrypted, self._options = connection_options(address)
+        self._kind: type[Connection] = SSLConnection if encrypted else Connection
+        self._options |= {
+            "socket_timeout": ANSWER_S,
+            "socket_connect_timeout": CONNECT_S,
+            "retry": Retry(NoBackoff(), 0),
+            "health_check_interval": 0,
+            "socket_keepalive": True,
+            "protocol": 2,
+        }
+        self._connection = self._kind(**self._options)
+        self._queues: dict[str, QueueKeys] = {}
+        self._registered: set[str] = set()
+
+    def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
+        if not jobs:
+            return []
+        answered: list[Enqueued | None] = [None] * len(jobs)
+        for queue, places in enqueueing.by_queue(jobs).items():
+            if places is None:
+                return self._enqueue(queue, jobs, origin)
+            of_queue = self._enqueue(queue, [jobs[place] for place in places], origin)
+            for place, answer in zip(places, of_queue, strict=True):
+                answered[place] = answer
+        return [answer for answer in answered if answer is not None]
+
+    def _enqueue(self, queue: str, jobs: Sequence[Job], origin: Origin) -> list[Enqueued]:
+        try:
+            return self._enqueue_rounds(queue, jobs, origin)
+        except BrokerRejected as error:
+            if enqueueing.GAP not in str(error):
+                raise
+            # The server forgot the script between two slices. What it has taken it will not take again.
+            return self._enqueue_rounds(queue, jobs, origin)
+
+    def _enqueue_rounds(self, queue: str, jobs: Sequence[Job], origin: Origin) -> list[Enqueued]:
+        keys = self._keys(queue)
+        answered: list[Enqueued] = []
+        for parts in enqueueing.rounds(enqueueing.slices(jobs)):
+            commands = [enqueueing.command(keys, number, part, origin, 0.0) for number, part in parts]
+            replies = self._call(commands) if queue in self._registered else self._first_call(queue, commands)
+            for (_, part), reply in zip(parts, replies, strict=True):
+                if reply[0] == 1:
+                    # The server has lost its data since this queue was made known, or is new.
+                    self._registered.discard(queue)
+                answered += enqueueing.answers(part, reply)
+        if queue not in self._registered:
+            self._first_call(queue, [])
+        return answered
+
+    def _first_call(self, queue: str, commands: list[Command]) -> list[Any]:
+        """A call that also makes the queue known to those who list them."""
+        replies = self._call([Command((b"SADD", self._fleet.queues, queue)), *commands])
+        self._registered.add(queue)
+        return replies[1:]
+
+    def _keys(self, queue: str) -> QueueKeys:
+        keys = self._queues.get(queue)
+        if keys is None:
+            keys = self._queues[queue] = QueueKeys(self._namespace, queue)
+        return keys
+
+    def extend(self, consumer_id: str, queues: Sequence[str], lease_s: float) -> bool:
+        if not queues:
+            return False
+        commands: list[Command] = []
+        for queue in queues:
+            keys = self._keys(queue)
+            names = keys.all + keys.of_consumer(consumer_id)
+            commands.append(EXTEND.call(names, (0.0, consumer_id, lease_s)))
+        return any(self._call(commands))
+
+    def _call(self, commands: Sequence[Command]) -> list[Any]:
+        """Sends ``commands`` in one go and returns their replies, in order; see ``Link.call``."""
+        try:
+            replies = self._exchange(commands)
+            unknown = [at for at, reply in enumerate(replies) if isinstance(reply, driver.NoScriptError)]
+            if unknown:
+                again = self._exchange([commands[at].whole() for at in unknown])
+                for at, reply in zip(unknown, again, strict=True):
+                    replies[at] = reply
+        except BaseException as error:
+            self._connection.disconnect()
+            if isinstance(error, (driver.RedisError, OSError)):
+                raise translated(error, self._shown) from None
+            raise
+        for reply in replies:
+            if isinstance(reply, driver.ResponseError):
+                raise translated(reply, self._shown)
+        return replies
+
+    def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        connection = self._connection
+        packed = commands[0].packed() if len(commands) == 1 else b"".join([each.packed() for each in commands])
+        connection.send_packed_command([packed], check_health=False)
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(connection.read_response())
+            except driver.ResponseError as error:
+                replies.append(error)
+        return replies
+
+    def close(self) -> None:
+        self._connection.disconnect()
+
+    def abandon(self) -> None:
+        # The parent uses the same socket: our copy of its descriptor is closed without shutting the connection down.
+        self._connection.disconnect()
+        self._connection = self._kind(**self._options)

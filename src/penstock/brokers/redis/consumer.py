@@ -1,0 +1,238 @@
+"""A worker's claim on queues."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from penstock.brokers.redis import settling
+from penstock.brokers.redis.fleet import beat_command, read_orders
+from penstock.brokers.redis.link import Link
+from penstock.brokers.redis.scripts import BEAT, FETCH, JOIN, LEAVE, Arg, Command
+from penstock.brokers.redis.url import ANSWER_S
+from penstock.core.job import Delivery
+from penstock.core.lifecycle import KEEP_EXPIRED_S
+from penstock.core.settlement import Settlement
+from penstock.errors import BrokerError, ConfigError
+from penstock.ports.broker import Answer, Beat, Fetched, Note, Progress, Started, WorkerCard
+
+if TYPE_CHECKING:
+    from penstock.brokers.redis.broker import RedisBroker
+
+# A token is the queue's count of claims times this, plus the queue's place among the consumer's: no consumer sees the
+# same one from two queues.
+_QUEUES: Final = 256
+_STEP_JOBS: Final = 200
+# Nobody waits longer than this for a wake token: the stored state is the truth.
+_LOOK_S: Final = 1.0
+
+
+class RedisConsumer:
+    """A random incarnation id with a lease on each of its queues.
+
+    Fetch, settle and beat may overlap, so each has a connection of its own: a fetch blocks its own for a second.
+    """
+
+    def __init__(
+        self, broker: RedisBroker, id: str, queues: tuple[str, ...], *, window: int, lease_s: float
+    ) -> None:
+        if len(queues) > _QUEUES:
+            raise ConfigError(f"a worker can take {_QUEUES} queues on Redis, not {len(queues)}")
+        self.id = id
+        self._broker = broker
+        self._queues = queues
+        self._window = window
+        self._lease_s = lease_s
+        self._keys = {queue: broker.keys(queue) for queue in queues}
+        self._names = {queue: keys.all + keys.of_consumer(id) for queue, keys in self._keys.items()}
+        self._fetching = Link(broker.address)
+        self._settling = Link(broker.address)
+        self._beating = Link(broker.address)
+        self._fetches = 0
+        # The newest token that arrived from each queue, and the queues whose last reply did not.
+        self._newest = dict.fromkeys(queues, -1)
+        self._unsure: set[str] = set()
+        self._card_id = id
+        self._closed = False
+
+    async def join(self, card: WorkerCard | None = None) -> None:
+        """Takes a lease on every queue; also after they were reclaimed."""
+        args = (self._broker.clock_shift_s, self.id, self._lease_s)
+        commands = [JOIN.call(names, args) for names in self._names.values()]
+        if card is not None:
+            self._card_id = card.id
+            commands.append(beat_command(self._broker.fleet, self._card_id, args[0], self._lease_s, card, ()))
+        await self._beating.call(commands)
+
+    def _is_closed(self) -> BrokerError:
+        return BrokerError(f"consumer {self.id} is closed; it gave back what it held")
+
+    async def fetch(self, limit: int, max_bytes: int, wait_s: float) -> Fetched:
+        if self._closed:
+            raise self._is_closed()
+        until_mono = time.monotonic() + wait_s
+        while True:
+            fetched = await self._round(limit, max_bytes, None)
+            left_s = until_mono - time.monotonic()
+            if fetched.deliveries or left_s <= 0:
+                return fetched
+            pause_s = min(left_s, _LOOK_S, fetched.next_due_s if fetched.next_due_s is not None else _LOOK_S)
+            fetched = await self._round(limit, max_bytes, pause_s)
+            if fetched.deliveries or until_mono <= time.monotonic():
+                return fetched
+
+    async def _round(self, limit: int, max_bytes: int, pause_s: float | None) -> Fetched:
+        """Goes through the queues in their order until the limits are reached; waits before it, where told to."""
+        deliveries: list[Delivery] = []
+        next_due_s: float | None = None
+        for place, queue in enumerate(self._queues):
+            room, room_bytes = limit - len(deliveries), max_bytes - sum(len(each.body) for each in deliveries)
+            if room <= 0 or (room_bytes <= 0 and deliveries):
+                break
+            got, due_s = await self._claim(queue, place, min(room, _STEP_JOBS), room_bytes, pause_s)
+            pause_s = None
+            if got and len(got[0].body) > room_bytes and deliveries:
+                # A first body above the limit comes alone, which it does not behind another queue's jobs.
+                self._newest[queue] = min(self._newest[queue], got[0].token // _QUEUES - 1)
+                self._unsure.add(queue)
+                break
+            deliveries += got
+            if due_s is not None and (next_due_s is None or due_s < next_due_s):
+                next_due_s = due_s
+        return Fetched(deliveries, next_due_s)
+
+    async def _claim(
+        self, queue: str, place: int, limit: int, max_bytes: int, pause_s: float | None
+    ) -> tuple[list[Delivery], float | None]:
+        commands: list[Command] = []
+        answer_s = ANSWER_S
+        if pause_s is not None:
+            # The claim stands behind the pop on the same connection: the server runs it the moment the pop returns.
+            wakes = [self._keys[each].wake for each in self._queues]
+            # To wait 0 would be to wait for ever.
+            commands.append(Command((b"BLPOP", *wakes, max(0.001, round(pause_s, 3)))))
+            answer_s += pause_s
+        while True:
+            self._fetches += 1
+            args: list[Arg] = [
+                self._broker.clock_shift_s,
+                self.id,
+                self._fetches,
+                self._lease_s,
+                limit,
+                max_bytes,
+                (self._newest[queue] + 1) * _QUEUES - 1 if queue in self._unsure else b"",
+                _QUEUES,
+                place,
+                KEEP_EXPIRED_S,
+            ]
+            commands.append(FETCH.call(self._names[queue], args))
+            sure = queue not in self._unsure
+            self._unsure.add(queue)
+            reply: list[Any] = (await self._fetching.call(commands, answer_s))[-1]
+            if len(reply) != 1:
+                break
+            if sure:
+                self._unsure.discard(queue)
+            if self._closed:
+                raise self._is_closed()
+            # Its lease was over and its jobs were reclaimed: it goes on under its id.
+            await self.join()
+            commands, answer_s = [], ANSWER_S
+        self._unsure.discard(queue)
+        return self._deliveries(queue, reply)
+
+    def _deliveries(self, queue: str, reply: list[Any]) -> tuple[list[Delivery], float | None]:
+        token, due, ids, bodies, digits, noted = int(reply[0]), reply[1], reply[2], reply[3], reply[4], reply[5]
+        deliveries = [
+            Delivery(id.decode(), queue, body, token + at * _QUEUES, priority=digit - 48)
+            for at, (id, body, digit) in enumerate(zip(ids, bodies, digits, strict=True))
+        ]
+        for at in range(0, len(noted), 2):
+            delivery, notes = deliveries[noted[at]], noted[at + 1].split()
+            delivery.attempt, delivery.crashes, delivery.streak = int(notes[0]), int(notes[1]), int(notes[2])
+            delivery.suspect = notes[3] == b"1"
+            delivery.retried_at = float(notes[5])
+        if deliveries:
+            self._newest[queue] = deliveries[-1].token // _QUEUES
+        return deliveries, float(due) if due else None
+
+    async def settle(self, settlements: Sequence[Settlement], number: int) -> Sequence[Delivery]:
+        parts = settling.parts(settlements)
+        if not parts:
+            return []
+        shift_s = self._broker.clock_shift_s
+        commands = [
+            settling.command(self._keys[part.queue], self._names[part.queue], part, self.id, number, shift_s)
+            for part in parts
+        ]
+        replies = await self._settling.call(commands)
+        return [
+            part.delivery(place)
+            for part, reply in zip(parts, replies, strict=True)
+            for place in reply
+            if isinstance(place, int)
+        ]
+
+    async def beat(
+        self, lease_s: float, notes: Sequence[Note] = (), holding: Sequence[Delivery] = (), card: WorkerCard | None = None
+    ) -> Beat:
+        if self._closed:
+            raise self._is_closed()
+        self._lease_s = lease_s
+        shift_s = self._broker.clock_shift_s
+        commands: list[Command] = []
+        for queue, names in self._names.items():
+            commands.append(BEAT.call(names, [shift_s, self.id, lease_s, *_notes_of(queue, notes, holding)]))
+        answers = [note for note in notes if isinstance(note, Answer)]
+        if card is not None:
+            self._card_id = card.id
+        commands.append(beat_command(self._broker.fleet, self._card_id, shift_s, lease_s, card, answers))
+        *replies, orders = await self._beating.call(commands)
+        lost = frozenset(int(claim[1:]) for reply in replies for claim in reply[0])
+        cancelled = frozenset(int(claim[1:]) for reply in replies for claim in reply[1])
+        # What names a queue that is not this consumer's cannot be held by it.
+        lost |= {each.token for each in _named(notes, holding) if each.queue not in self._names}
+        return Beat(lost, cancelled, read_orders(orders))
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            # A fetch under way is over: what it may still claim is given back below, or refused.
+            await self._fetching.close()
+            try:
+                await self._leave()
+            finally:
+                await asyncio.gather(self._settling.close(), self._beating.close())
+
+    async def _leave(self) -> None:
+        left = list(self._names.values())
+        while left:
+            args = (self._broker.clock_shift_s, self.id, _STEP_JOBS)
+            rests = await self._settling.call([LEAVE.call(names, args) for names in left])
+            left = [names for names, rest in zip(left, rests, strict=True) if rest > 0]
+
+
+def _named(notes: Sequence[Note], holding: Sequence[Delivery]) -> list[Delivery]:
+    return [*holding, *(note.delivery for note in notes if not isinstance(note, Answer))]
+
+
+def _notes_of(queue: str, notes: Sequence[Note], holding: Sequence[Delivery]) -> list[Arg]:
+    """The part of ``beat.lua``'s arguments that tells of one queue's deliveries."""
+    started = [note.delivery for note in notes if isinstance(note, Started) and note.delivery.queue == queue]
+    progressed = [note for note in notes if isinstance(note, Progress) and note.delivery.queue == queue]
+    held = [each for each in holding if each.queue == queue]
+    args: list[Arg] = [len(started)]
+    for each in started:
+        args += (each.id, settling.claim(each))
+    args.append(len(progressed))
+    for note in progressed:
+        args += (note.delivery.id, settling.claim(note.delivery), note.data)
+    args.append(len(held))
+    for each in held:
+        args += (each.id, settling.claim(each))
+    return args

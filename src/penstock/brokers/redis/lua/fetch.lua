@@ -1,0 +1,150 @@
+-- Claims ready jobs of one queue for a consumer: promotes what is due, renews the lease, skips what was cancelled, ends
+-- what has expired, and takes by priority and age. A fetch that leaves jobs behind passes a wake token on.
+--
+-- KEYS  as in _queue.lua
+-- ARGV  2 consumer   3 number of this fetch; one that is not above the last is a late copy, and does nothing
+--       4 lease_s    5 most jobs   6 most bytes (one larger body comes alone)
+--       7 "" where the last reply arrived; else the last token known here: newer ones were claimed and never delivered
+--       8 what a token is multiplied by, and 9 what is added to it: the queue's place among the consumer's
+--      10 seconds that an expired job's state is kept
+-- Returns {"join"} where the consumer has no lease, {"late"}, or
+--         {first token, seconds to the next due moment or "", ids, bodies, priorities as digits, {place, notes, ...}}
+local consumer, limit, max_bytes = ARGV[2], tonumber(ARGV[5]), tonumber(ARGV[6])
+if not call('ZSCORE', LEASES, consumer) then
+  return {'join'}
+end
+local last = call('HGET', ANSWERS, 'fetch')
+if last and tonumber(last) >= tonumber(ARGV[3]) then
+  return {'late'}
+end
+call('HSET', ANSWERS, 'fetch', ARGV[3])
+call('ZADD', LEASES, now + ARGV[4], consumer)
+if ARGV[7] ~= '' then
+  -- What a lost reply carried goes back to the front, and is most likely claimed again just below.
+  -- No more than one fetch was answered with can be missing, so this is as bounded as a fetch is.
+  local undelivered = {}
+  collect(undelivered, CLAIMS, tonumber(ARGV[7]))
+  give_back(undelivered, #undelivered, function() end)
+end
+promote(200)
+
+local ids, bodies, digits, noted = {}, {}, {}, {}
+local bytes, full = 0, false
+
+local function skip(id)
+  if call('HINCRBY', STALE, id, -1) <= 0 then
+    call('HDEL', STALE, id)
+  end
+  count('stale', -1)
+end
+
+-- Whether the entry is its job's present one and may start; the job's id and notes.
+local function live(name)
+  local id, line = name, 0
+  local gap = string.find(name, ' ', 1, true)
+  if gap then
+    id, line = string.sub(name, 1, gap - 1), tonumber(string.sub(name, gap + 1))
+  end
+  local n = notes_of(id)
+  if call('HEXISTS', JOBS, id) == 0 or n[9] ~= line then
+    skip(id)
+    return nil
+  end
+  if n[7] > 0 then
+    call('ZREM', EXPIRY, id)
+    if n[7] <= now then
+      finish(id, 'expired', tonumber(ARGV[10]), n, n[8], '0')
+      return nil
+    end
+  end
+  return id, n
+end
+
+local function take(priority, names, first)
+  local some, at = call('HMGET', JOBS, unpack(names, first)), #ids
+  for i, body in ipairs(some) do
+    if body == false then
+      skip(names[first + i - 1])
+    elseif bytes + #body > max_bytes and #ids > 0 then
+      full = true
+      for back = #names, first + i - 1, -1 do
+        call('LPUSH', line_of(priority), names[back])
+      end
+      return
+    else
+      at = at + 1
+      ids[at], bodies[at], digits[at] = names[first + i - 1], body, priority
+      bytes = bytes + #body
+    end
+  end
+end
+
+-- The way of jobs with notes, or in a queue where some were cancelled: one look at each.
+local function take_noted(priority, names)
+  for i, name in ipairs(names) do
+    local id, n = live(name)
+    if id then
+      local body = call('HGET', JOBS, id)
+      if bytes + #body > max_bytes and #ids > 0 then
+        full = true
+        if n[7] > 0 then
+          call('ZADD', EXPIRY, n[7], id)
+        end
+        for back = #names, i, -1 do
+          call('LPUSH', line_of(priority), names[back])
+        end
+        return
+      end
+      local at = #ids + 1
+      ids[at], bodies[at], digits[at] = id, body, priority
+      bytes = bytes + #body
+      if call('HEXISTS', NOTES, id) == 1 then
+        noted[#noted + 1] = at - 1
+        noted[#noted + 1] = pack_notes(n)
+      end
+    end
+  end
+end
+
+local plain = call('EXISTS', NOTES, STALE) == 0
+-- Small steps first, so that large bodies are not all read to be put back.
+local step = 10
+for priority = 9, 0, -1 do
+  while not full and #ids < limit do
+    local names = call('LPOP', line_of(priority), math.min(step, limit - #ids))
+    if not names then
+      break
+    end
+    if plain then
+      take(priority, names, 1)
+    else
+      take_noted(priority, names)
+    end
+    if #ids > 0 then
+      step = math.max(1, math.min(100, math.floor((max_bytes - bytes) * #ids / (bytes + 1))))
+    end
+  end
+  if full or #ids >= limit then
+    break
+  end
+end
+
+local first = 0
+if #ids > 0 then
+  local newest = call('HINCRBY', TOTALS, 'claims', #ids)
+  first = (newest - #ids + 1) * ARGV[8] + ARGV[9]
+  local pairs_of = {}
+  for i, id in ipairs(ids) do
+    pairs_of[2 * i - 1] = id
+    pairs_of[2 * i] = digits[i] .. string.format('%.0f', first + (i - 1) * ARGV[8])
+  end
+  call('HSET', CLAIMS, unpack(pairs_of))
+  if any_ready() then
+    wake()
+  end
+end
+local next_due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
+if next_due then
+  next_due = text(math.max(0, next_due - now))
+end
+return {string.format('%.0f', first), next_due or '', ids, bodies, table.concat(digits), noted}

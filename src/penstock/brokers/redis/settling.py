@@ -1,0 +1,95 @@
+"""How settlements become calls of ``settle.lua``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from penstock.brokers.redis.keys import QueueKeys
+from penstock.brokers.redis.scripts import SETTLE, Arg, Command
+from penstock.core.codec import encode_error
+from penstock.core.job import Delivery, JobError
+from penstock.core.settlement import Again, Cancelled, Dead, Defer, Done, Quarantine, Release, Settlement
+
+# A slice is one script call, during which the server does nothing else.
+SLICE_JOBS: Final = 200
+
+
+class Part(NamedTuple):
+    """Up to a slice of one queue's settlements: those that keep nothing, then the others, which is ``ordered``."""
+
+    queue: str
+    slice: int
+    plain: list[Delivery]
+    others: list[Settlement]
+
+    def delivery(self, place: int) -> Delivery:
+        """The delivery at a place that the script named."""
+        if place < len(self.plain):
+            return self.plain[place]
+        return self.others[place - len(self.plain)].delivery
+
+
+def parts(settlements: Sequence[Settlement]) -> list[Part]:
+    """Cuts a call by queue and size; the same settlements are always cut the same way."""
+    queues: dict[str, list[Settlement]] = {}
+    for settlement in settlements:
+        queue = settlement.delivery.queue
+        if queue in queues:
+            queues[queue].append(settlement)
+        else:
+            queues[queue] = [settlement]
+    return [part for queue, of_queue in queues.items() for part in _of_queue(queue, of_queue)]
+
+
+def _of_queue(queue: str, settlements: list[Settlement]) -> Iterator[Part]:
+    for number, start in enumerate(range(0, len(settlements), SLICE_JOBS)):
+        plain: list[Delivery] = []
+        others: list[Settlement] = []
+        for each in settlements[start : start + SLICE_JOBS]:
+            if type(each) is Done and each.ttl_s <= 0:
+                plain.append(each.delivery)
+            else:
+                others.append(each)
+        yield Part(queue, number, plain, others)
+
+
+def claim(delivery: Delivery) -> str:
+    """A claim as it is stored: the priority, then the token."""
+    return f"{delivery.priority}{delivery.token}"
+
+
+def command(
+    keys: QueueKeys, names: tuple[bytes, ...], part: Part, consumer: str, number: int, shift_s: float
+) -> Command:
+    """The call that carries out one part."""
+    plain = part.plain
+    args: list[Arg] = [shift_s, consumer, number, part.slice, len(plain)]
+    args += [delivery.id for delivery in plain]
+    args += [f"{delivery.priority}{delivery.token}" for delivery in plain]
+    outcomes: list[bytes] = []
+    for each in part.others:
+        if type(each) is Done:
+            outcomes.append(keys.outcome(each.delivery.id))
+        _add(args, each)
+    return SETTLE.call(names + tuple(outcomes) if outcomes else names, args)
+
+
+def _add(args: list[Arg], settlement: Settlement) -> None:
+    delivery = settlement.delivery
+    who = (delivery.id, claim(delivery))
+    match settlement:
+        case Done(result=result, ttl_s=ttl_s):
+            args += (b"D", *who, ttl_s, int(result is not None), result if result is not None else b"")
+        case Again(delay_s=delay_s, error=error):
+            args += (b"A", *who, delay_s, encode_error(error))
+        case Defer(delay_s=delay_s, reason=reason, streak=streak):
+            args += (b"F", *who, delay_s, encode_error(JobError("Deferred", reason)), streak)
+        case Dead(error=error, cause=cause, spent=spent):
+            args += (b"X", *who, encode_error(error), cause.value, int(spent))
+        case Quarantine(reason=reason):
+            args += (b"Q", *who, encode_error(JobError("Quarantined", reason)))
+        case Cancelled(ttl_s=ttl_s):
+            args += (b"C", *who, ttl_s)
+        case Release(front=front, crashed=crashed):
+            args += (b"R", *who, int(front), int(crashed))

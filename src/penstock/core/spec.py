@@ -92,7 +92,6 @@ class TaskSpec:
         result_ttl_s: Seconds that a result is kept; 0 stores nothing.
         at_most_once: A started job is never run again.
         tags: Given to each of its jobs.
-        allow_wait: ``result()`` may be called inside it.
     """
 
     name: str
@@ -108,7 +107,6 @@ class TaskSpec:
     result_ttl_s: float = 3600.0
     at_most_once: bool = False
     tags: tuple[str, ...] = ()
-    allow_wait: bool = False
     _result_decoder: Decoder | None = None
 
     def encode_result(self, value: Any) -> bytes | None:

@@ -1,0 +1,356 @@
+"""``Penstock``: the tasks of an application, its settings, and its ways to the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar, overload
+
+from penstock.brokers import Address, address, connect, connect_blocking, inspector
+from penstock.core.arguments import Arguments
+from penstock.core.job import Enqueued, Job, check_queue_name, queue_of
+from penstock.core.lifecycle import JobState as JobState
+from penstock.core.retry import Retry
+from penstock.core.spec import Lane, TaskSpec, declare
+from penstock.errors import ConfigError
+from penstock.handle import JobHandle, untyped
+from penstock.portal import Portal
+from penstock.ports.broker import Broker
+from penstock.ports.inspector import Inspector
+from penstock.producer import AsyncEnqueue, BlockingEnqueue
+from penstock.runtime.resources import Resource, check
+from penstock.settings import Settings
+from penstock.task import CallOptions, Task, build_job, call_options
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+log = logging.getLogger("penstock")
+
+# On a running loop a blocking call stops everything else there, so it gives up sooner.
+_ON_A_LOOP_TIMEOUT_S: Final = 1.0
+
+
+class _Client:
+    """One event loop's connections."""
+
+    __slots__ = ("broker", "enqueue", "opening")
+
+    def __init__(self, broker: Broker, timeout_s: float) -> None:
+        self.broker = broker
+        self.enqueue = AsyncEnqueue(broker, timeout_s)
+        self.opening = asyncio.Lock()
+
+
+class Penstock:
+    """An application: tasks and the broker that they go through.
+
+    Args:
+        name: Shown in logs and pages. No namespace: applications on one broker share its queues.
+        broker: The broker's URL; None reads ``PENSTOCK_BROKER_URL``, else ``sqlite:///penstock.db``.
+        namespace: Sets applications on one broker apart.
+        default_queue: Where tasks go that name no queue.
+        lease: Seconds (or a timedelta) that the broker waits for a silent worker before it gives its jobs to others.
+        max_crashes: So many losses with their worker, after they had started, make a job poison.
+        max_body: Bytes of the largest body.
+        enqueue_timeout: Seconds (or a timedelta) after which an unanswered enqueue is an error.
+
+    Raises:
+        ConfigError: A setting cannot work.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        broker: str | None = None,
+        *,
+        namespace: str | None = None,
+        default_queue: str | None = None,
+        lease: float | timedelta | None = None,
+        max_crashes: int | None = None,
+        max_body: int | None = None,
+        enqueue_timeout: float | timedelta | None = None,
+    ) -> None:
+        frame = sys._getframe(1)  # noqa: SLF001 - the module that makes the application says where its files are
+        self.name = name
+        self.module = _module_name(frame)
+        self._folder = _folder(frame)
+        self._code: dict[str, Any] = {
+            "broker_url": broker,
+            "namespace": namespace,
+            "default_queue": default_queue,
+            "lease": lease.total_seconds() if isinstance(lease, timedelta) else lease,
+            "max_crashes": max_crashes,
+            "max_body": max_body,
+            "enqueue_timeout": (
+                enqueue_timeout.total_seconds() if isinstance(enqueue_timeout, timedelta) else enqueue_timeout
+            ),
+        }
+        self.tasks: dict[str, TaskSpec] = {}
+        self.reference = ""
+        self._lock = threading.Lock()
+        self._portal = Portal()
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Client] = weakref.WeakKeyDictionary()
+        self._warned_on_a_loop = False
+        self.configure()
+
+    def __repr__(self) -> str:
+        return f"<Penstock {self.name!r} on {self.address.shown()}>"
+
+    def configure(self, command_line: Mapping[str, Any] | None = None) -> None:
+        """Reads the settings again, with those of a command line on top.
+
+        Raises:
+            ConfigError: One of them cannot work.
+        """
+        self.settings = settings = Settings(self._folder, self._code, command_line)
+        root = settings.folder or self._folder
+        self.address: Address = address(settings["broker_url"], check_queue_name(settings["namespace"]), root)
+        self.default_queue: str = check_queue_name(settings["default_queue"])
+        self.max_body: int = settings["max_body"]
+        self._blocking = BlockingEnqueue(lambda: connect_blocking(self.address), settings["enqueue_timeout"])
+
+    # --- tasks
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        lane: str | None = None,
+        retry: Retry | int | bool | None = None,
+        timeout: float | timedelta | None = None,
+        expires: float | timedelta | None = None,
+        priority: int = 0,
+        result_ttl: float | timedelta = 3600,
+        delivery: str = "at_least_once",
+        tags: Sequence[str] = (),
+    ) -> _TaskDecorator: ...
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Registers a function as a task: ``@app.task`` or ``@app.task(...)``.
+
+        Args:
+            function: The function, where the decorator has no options.
+            options: ``name`` (default: ``module.function``), ``queue``, ``lane`` (``"loop"``, ``"thread"`` or
+                ``"process"``; by default the first for ``async def`` and the second for ``def``), ``retry`` (a
+                ``Retry``, a number of attempts, or False), ``timeout`` and ``expires`` (seconds or a timedelta),
+                ``priority`` (0 to 9), ``result_ttl`` (seconds; 0 keeps nothing), ``delivery`` (``"at_least_once"`` or
+                ``"at_most_once"``), ``tags``.
+
+        Raises:
+            ConfigError: An option cannot work, a parameter cannot be carried, or the name is taken.
+        """
+        if function is not None:
+            return self._register(function, options)
+        return lambda function: self._register(function, options)
+
+    def _register(self, function: Callable[..., Any], options: dict[str, Any]) -> Task[..., Any, Any]:
+        name = options.pop("name", None) or _task_name(function)
+        known = {"queue", "lane", "retry", "timeout", "expires", "priority", "result_ttl", "delivery", "tags"}
+        unknown = {option: value for option, value in options.items() if option not in known}
+        spec = declare(function, name=name, unknown=unknown, **{k: v for k, v in options.items() if k in known})
+        check(spec)
+        with self._lock:
+            taken = self.tasks.get(name)
+            if taken is not None:
+                where = f"{taken.function.__module__}.{taken.function.__qualname__}"
+                raise ConfigError(f"two tasks are named {name!r}: {where} is one; give the other name=...")
+            self.tasks[name] = spec
+        return Task(self, spec)
+
+    @overload
+    def resource(self, function: Callable[[], AsyncIterator[T]], /) -> Resource[T]: ...
+    @overload
+    def resource(self, function: Callable[[], Iterator[T]], /) -> Resource[T]: ...
+    @overload
+    def resource(self, *, scope: str = "process") -> _ResourceDecorator: ...
+    def resource(self, function: Callable[[], Any] | None = None, /, *, scope: str = "process") -> Any:
+        """Declares something that tasks share: a generator function that yields it once.
+
+        Args:
+            function: The generator function, sync or async, without parameters.
+            scope: ``"process"`` opens it once in each worker process on first use and closes it when that stops;
+                ``"job"`` opens one for each job.
+
+        Raises:
+            ConfigError: It is not such a function.
+        """
+        if function is not None:
+            return Resource(function, scope)
+        return lambda function: Resource(function, scope)
+
+    # --- enqueue
+
+    def send(self, name: str, /, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> JobHandle[Any]:
+        """Enqueues a task by its name, without its code.
+
+        Args:
+            name: The task's name.
+            args: Its positional arguments: by its annotations where this application knows it, else what JSON keeps.
+            options: What ``task.options(...)`` takes.
+            kwargs: Its keyword arguments.
+
+        Raises:
+            InvalidArguments: The arguments do not fit, or JSON would change them.
+            BrokerUnavailable: No answer in time.
+        """
+        spec, job = self._named(name, args, kwargs, options)
+        return JobHandle(self, job.id, spec, self.enqueue([job])[0].added)
+
+    async def asend(
+        self, name: str, /, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> JobHandle[Any]:
+        """``send`` for async callers."""
+        spec, job = self._named(name, args, kwargs, options)
+        return JobHandle(self, job.id, spec, (await self.aenqueue([job]))[0].added)
+
+    def _named(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any] | None
+    ) -> tuple[TaskSpec | None, Job]:
+        known = self.tasks.get(name)
+        spec = known or TaskSpec(name, _anything, Lane.THREAD, False, Arguments(_anything, name))
+        raw, raw_named = spec.arguments.encode(args, kwargs)
+        return known, build_job(self, spec, call_options(CallOptions(), options or {}), raw, raw_named)
+
+    def enqueue(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
+        """Stores jobs, blocking; what ``delay`` does."""
+        if asyncio._get_running_loop() is None:  # noqa: SLF001 - the quick twin of get_running_loop
+            return self._blocking.enqueue(jobs)
+        if not self._warned_on_a_loop:
+            self._warned_on_a_loop = True
+            log.warning("delay() was called on a running event loop and stops it for a round trip; use: await "
+                        "task.adelay(...) (said once)")  # fmt: skip
+        return self._blocking.enqueue(jobs, _ON_A_LOOP_TIMEOUT_S)
+
+    async def aenqueue(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
+        """Stores jobs without blocking the loop; what ``adelay`` does."""
+        return await (await self._client()).enqueue.enqueue(jobs)
+
+    # --- jobs
+
+    def job(self, id: str, queue: str | None = None) -> JobHandle[Any]:
+        """The handle of a job by its id; for an id of your own, give its queue.
+
+        Raises:
+            ConfigError: The id names no queue and none was given.
+        """
+        if queue is not None:
+            return untyped(self, f"{check_queue_name(queue)}:{id}")
+        queue_of(id)
+        return untyped(self, id)
+
+    # --- clients
+
+    def connect(self) -> Broker:
+        """A broker of one's own, not yet opened; for workers and tools."""
+        return connect(self.address)
+
+    async def inspector(self) -> Inspector:
+        """The inspector of the running loop's broker.
+
+        Raises:
+            ConfigError: This broker cannot be looked into.
+        """
+        return inspector((await self._client()).broker)
+
+    async def _client(self) -> _Client:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = _Client(self.connect(), self.settings["enqueue_timeout"])
+            async with client.opening:
+                try:
+                    await client.broker.open()
+                except BaseException:
+                    self._clients.pop(loop, None)
+                    raise
+        elif client.opening.locked():
+            async with client.opening:
+                pass
+        return client
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine for a blocking caller, on this application's own loop."""
+        return self._portal.call(coroutine)
+
+    def close(self) -> None:
+        """Closes the blocking connections and this application's own loop. They come back on the next use."""
+        self._blocking.close()
+        self._portal.close(self.aclose())
+
+    async def aclose(self) -> None:
+        """Closes the running loop's connections. They come back on the next use."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.broker.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class _TaskDecorator:
+    """The type of ``app.task(...)``: keeps the function's own signature."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
+    def __call__(self, function: Any, /) -> Any: ...
+
+
+class _ResourceDecorator:
+    """The type of ``app.resource(scope=...)``."""
+
+    @overload
+    def __call__(self, function: Callable[[], AsyncIterator[T]], /) -> Resource[T]: ...
+    @overload
+    def __call__(self, function: Callable[[], Iterator[T]], /) -> Resource[T]: ...
+    def __call__(self, function: Any, /) -> Any: ...
+
+
+def _anything(*args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003, ANN202 - without annotations
+    """What a task looks like to a producer that has no code of it: anything that JSON keeps."""
+
+
+def _module_name(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return _script_name(frame.f_globals) if name == "__main__" else name
+
+
+def _script_name(names: Mapping[str, Any]) -> str:
+    """The module name of a script run as ``__main__``: a worker knows its tasks by that."""
+    spec = names.get("__spec__")
+    if spec is not None and spec.name:
+        return str(spec.name).removesuffix(".__main__")
+    file = names.get("__file__")
+    return Path(file).stem if file else "__main__"
+
+
+def _folder(frame: FrameType) -> Path:
+    file = frame.f_globals.get("__file__")
+    return Path(file).resolve().parent if file else Path.cwd()
+
+
+def _task_name(function: Callable[..., Any]) -> str:
+    module = getattr(function, "__module__", "") or ""
+    if module == "__main__":
+        module = _script_name(vars(sys.modules["__main__"]))
+    return f"{module}.{getattr(function, '__qualname__', type(function).__name__)}"

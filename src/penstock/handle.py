@@ -1,0 +1,242 @@
+"""A job as its caller holds it: where it stands, what came of it, and how to stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
+
+import msgspec
+
+from penstock.core.codec import Envelope, Undecodable, decode_envelope
+from penstock.core.job import JobRecord
+from penstock.core.lifecycle import ENDED, JobState
+from penstock.errors import (
+    ConfigError,
+    JobCancelled,
+    JobExpired,
+    JobFailed,
+    JobNotFound,
+    PenstockError,
+    ResultTimeout,
+)
+from penstock.ports.inspector import Cancelling
+from penstock.runtime.run import current
+
+if TYPE_CHECKING:
+    from penstock.app import Penstock
+    from penstock.core.spec import TaskSpec
+
+R = TypeVar("R")
+
+# One look of a wait without end; what is waited for is looked at again behind it.
+_LOOK_S: Final = 3600.0
+
+
+class JobProgress(msgspec.Struct, frozen=True):
+    """How far a job said it is.
+
+    Attributes:
+        done: How much is done.
+        total: Of how much, None where the job did not say.
+        note: Its words.
+    """
+
+    done: float
+    total: float | None = None
+    note: str = ""
+
+
+_progress_decoder = msgspec.json.Decoder(JobProgress)
+
+
+class JobHandle(Generic[R]):
+    """One enqueued job.
+
+    Attributes:
+        id: The job's id, with its queue: ``mail:0193...``.
+        added: False where a job of this ``job_id`` was stored already and this call added nothing.
+    """
+
+    __slots__ = ("_app", "_spec", "added", "id")
+
+    def __init__(self, app: Penstock, id: str, spec: TaskSpec | None = None, added: bool = True) -> None:
+        self._app = app
+        self._spec = spec
+        self.id = id
+        self.added = added
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobHandle) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    # --- blocking
+
+    def status(self) -> JobState:
+        """Where the job stands.
+
+        Raises:
+            JobNotFound: Nothing is stored under this id (any more).
+            PenstockError: Called on a running event loop; use ``astatus``.
+        """
+        self._not_on_a_loop("status", "astatus")
+        return self._app.call(self.astatus())
+
+    def result(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
+        """Waits for the job and returns what its task returned.
+
+        Args:
+            timeout: Seconds to wait at the most; None waits until it ends.
+            allow_wait: Allows waiting inside a task. A pool whose slots all wait for jobs behind them never ends.
+
+        Raises:
+            JobFailed: It is in the dead set or quarantined; the remote error is in its attributes.
+            JobCancelled: It was cancelled.
+            JobExpired: It was not started in time.
+            ResultTimeout: It has not ended in ``timeout``; the text says where it stands.
+            JobNotFound: Nothing is stored under this id (any more).
+            ConfigError: Its task keeps no results (``result_ttl=0``).
+            PenstockError: Called on a running event loop, or inside a task without ``allow_wait``.
+        """
+        self._not_on_a_loop("result", "aresult")
+        self._may_wait(allow_wait)
+        return self._app.call(self._result(timeout))
+
+    def cancel(self) -> bool:
+        """Cancels the job: one that waits at once, one that runs is asked to end. Returns whether there was one to
+        cancel; what became of it shows ``status()``.
+
+        Raises:
+            PenstockError: Called on a running event loop; use ``acancel``.
+        """
+        self._not_on_a_loop("cancel", "acancel")
+        return self._app.call(self.acancel())
+
+    def progress(self) -> JobProgress | None:
+        """What the job last said with ``current_job().progress(...)``; None where it said nothing."""
+        self._not_on_a_loop("progress", "aprogress")
+        return self._app.call(self.aprogress())
+
+    # --- async
+
+    async def astatus(self) -> JobState:
+        """``status`` for async callers."""
+        return (await self._record()).state
+
+    async def aresult(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:  # noqa: ASYNC109 - api
+        """``result`` for async callers."""
+        self._may_wait(allow_wait)
+        return await self._result(timeout)
+
+    async def acancel(self) -> bool:
+        """``cancel`` for async callers."""
+        inspector = await self._app.inspector()
+        return bool(await inspector.change([self.id], Cancelling()))
+
+    async def aprogress(self) -> JobProgress | None:
+        """``progress`` for async callers."""
+        data = (await self._record()).progress
+        return None if data is None else _progress_decoder.decode(data)
+
+    # --- inside
+
+    def _not_on_a_loop(self, name: str, twin: str) -> None:
+        if _on_a_loop():
+            raise PenstockError(f"{name}() would stop the running event loop; use: await job.{twin}()")
+
+    def _may_wait(self, allow_wait: bool) -> None:
+        if self._spec is not None and self._spec.result_ttl_s <= 0:
+            raise ConfigError(f"task {self._spec.name} keeps no results (result_ttl=0)")
+        if not allow_wait and current.get(None) is not None:
+            raise PenstockError(
+                "result() inside a task: a pool whose slots all wait for jobs behind them never ends; "
+                "enqueue what follows instead, or say result(allow_wait=True)"
+            )
+
+    def _gone(self) -> JobNotFound:
+        return JobNotFound(
+            f"no job {self.id} is stored: it ended and its state was let go (result_ttl), or it never was"
+        )
+
+    async def _record(self) -> JobRecord:
+        record = await (await self._app.inspector()).get(self.id)
+        if record is None:
+            raise self._gone()
+        return record
+
+    async def _result(self, timeout: float | None) -> R:  # noqa: ASYNC109 - the public signature's own
+        inspector = await self._app.inspector()
+        mono_until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            wait_s = _LOOK_S if mono_until is None else max(mono_until - time.monotonic(), 0.0)
+            record = await inspector.wait(self.id, min(wait_s, _LOOK_S))
+            if record is None:
+                raise self._gone()
+            if record.state in ENDED:
+                return self._value(record)
+            if mono_until is not None and time.monotonic() >= mono_until:
+                raise ResultTimeout(f"job {self.id} has not ended in {timeout:g} s: {self._stands(record)}")
+
+    def _value(self, record: JobRecord) -> R:
+        envelope = _envelope(record)
+        spec = self._spec or (None if envelope is None else self._app.tasks.get(envelope.task))
+        if record.state is JobState.SUCCEEDED:
+            if spec is not None:
+                return spec.decode_result(record.result)  # type: ignore[no-any-return]  # typed by the annotation
+            return None if record.result is None else msgspec.json.decode(record.result)  # type: ignore[return-value]
+        _raise_end(record)
+
+    def _stands(self, record: JobRecord) -> str:
+        envelope = _envelope(record)
+        spec = self._spec or (None if envelope is None else self._app.tasks.get(envelope.task))
+        most = None if spec is None else spec.retry.attempts
+        if envelope is not None and envelope.retry is not None:
+            most = int(envelope.retry.get("attempts") or most or 0)
+        said = f"attempt {record.attempt + 1}" + (f" of {most}" if most else "")
+        match record.state:
+            case JobState.SCHEDULED:
+                said += f" in {max(record.due_at - time.time(), 0):.0f} s"
+            case JobState.RUNNING:
+                said += " is running"
+            case _:
+                said += " waits for a worker"
+        return said + (f", last error {record.error.type}" if record.error else "")
+
+
+def _on_a_loop() -> bool:
+    return asyncio._get_running_loop() is not None  # noqa: SLF001 - the quick twin of get_running_loop
+
+
+def _envelope(record: JobRecord) -> Envelope | None:
+    try:
+        return decode_envelope(record.body)
+    except Undecodable:
+        return None
+
+
+def _raise_end(record: JobRecord) -> NoReturn:
+    match record.state:
+        case JobState.CANCELLED:
+            raise JobCancelled(f"job {record.id} was cancelled")
+        case JobState.EXPIRED:
+            raise JobExpired(f"job {record.id} was not started before its expiry")
+        case _:
+            error = record.error
+            kind, text = (error.type, error.message) if error else ("Unknown", "")
+            raise JobFailed(
+                f"job {record.id} failed ({record.cause or record.state}): {kind}: {text}",
+                cause=record.cause or str(record.state),
+                error_type=kind,
+                error_message=text,
+                remote_traceback=error.traceback if error else "",
+            )
+
+
+def untyped(app: Penstock, id: str) -> JobHandle[Any]:
+    """A handle for an id from elsewhere."""
+    return JobHandle(app, id)

@@ -1,0 +1,50 @@
+"""A loop on a thread of its own, for blocking callers of what only speaks async: status, result, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Portal:
+    """Started on first use; a forked child starts its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs ``coroutine`` on the portal's loop; returns its value or raises its error."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop()).result()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():  # in a forked child the parent's thread is not there, and its lock may be held
+            self._lock = threading.Lock()
+            self._loop = None
+        with self._lock:
+            if self._loop is None:
+                self._pid = os.getpid()
+                loop = self._loop = asyncio.new_event_loop()
+                threading.Thread(target=loop.run_forever, name="penstock-portal", daemon=True).start()
+            return self._loop
+
+    @property
+    def started(self) -> bool:
+        """Whether there is anything to close in this process."""
+        return self._loop is not None and self._pid == os.getpid()
+
+    def close(self, last: Coroutine[Any, Any, None]) -> None:
+        """Runs ``last`` there and ends the loop."""
+        loop = self._loop
+        if loop is None or not self.started:
+            last.close()
+            return
+        asyncio.run_coroutine_threadsafe(last, loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        self._loop = None

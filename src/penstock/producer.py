@@ -1,0 +1,204 @@
+"""From a call to an acknowledged enqueue: numbered, repeated until the broker answers or the time is up.
+
+A producer has one call under way at a time. An unanswered call is sent again with its number, and the broker adds
+nothing twice. Blocking callers have a connection for each thread; async callers one for each event loop, on which
+concurrent calls share round trips.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from penstock.core.job import Enqueued, Job, Origin, uuid7_hex
+from penstock.errors import BrokerUnavailable
+from penstock.ports.broker import BlockingProducer, Broker
+
+SLICE: Final = 500
+"""Jobs in one call at the most; each call is all or nothing where the broker can."""
+
+_FIRST_PAUSE_S: Final = 0.02
+_LONGEST_PAUSE_S: Final = 0.5
+
+
+class _Line:
+    """One thread's connection, its name and its count."""
+
+    __slots__ = ("__weakref__", "number", "pid", "producer", "way")
+
+    def __init__(self, way: BlockingProducer) -> None:
+        self.way = way
+        self.producer = uuid7_hex()
+        self.number = 0
+        self.pid = os.getpid()
+
+
+class BlockingEnqueue:
+    """``enqueue`` for threads.
+
+    Args:
+        connect: Makes a blocking producer; it connects on first use.
+        timeout_s: Seconds after which an unanswered call is an error.
+    """
+
+    def __init__(self, connect: Callable[[], BlockingProducer], timeout_s: float) -> None:
+        self._connect = connect
+        self._timeout_s = timeout_s
+        self._local = threading.local()
+        self._lines: weakref.WeakSet[_Line] = weakref.WeakSet()
+        _forget_after_fork(self)
+
+    def enqueue(self, jobs: Sequence[Job], timeout_s: float | None = None) -> Sequence[Enqueued]:
+        """Stores jobs; returns once the broker has accepted them.
+
+        Raises:
+            BrokerUnavailable: No answer in time; whether the jobs are stored is unknown.
+            BrokerRejected: The broker refused; nothing of the last call is stored.
+        """
+        line: _Line | None = getattr(self._local, "line", None)
+        if line is None:
+            line = self._local.line = _Line(self._connect())
+            self._lines.add(line)
+        line.number += 1
+        origin = Origin(line.producer, line.number)
+        try:
+            return line.way.enqueue(jobs, origin)
+        except BrokerUnavailable as error:
+            return self._repeat(line, jobs, origin, self._timeout_s if timeout_s is None else timeout_s, error)
+
+    def _repeat(
+        self, line: _Line, jobs: Sequence[Job], origin: Origin, timeout_s: float, error: BrokerUnavailable
+    ) -> Sequence[Enqueued]:
+        mono_until = time.monotonic() + timeout_s
+        pause_s = _FIRST_PAUSE_S
+        while time.monotonic() + pause_s < mono_until:
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            try:
+                return line.way.enqueue(jobs, origin)
+            except BrokerUnavailable as again:
+                error = again
+        # The next call takes a fresh name: were this one still under way, its number must not swallow another's.
+        line.producer, line.number = uuid7_hex(), 0
+        raise error
+
+    def close(self) -> None:
+        """Closes every thread's connection."""
+        for line in list(self._lines):
+            line.way.close()
+        self._lines.clear()
+        self._local = threading.local()
+
+    def forget(self) -> None:
+        """In a forked child: drops the parent's connections without a word on their wires."""
+        for line in list(self._lines):
+            line.way.abandon()
+        self._lines = weakref.WeakSet()
+        self._local = threading.local()
+
+
+class AsyncEnqueue:
+    """``enqueue`` for one event loop: calls that come while one is under way go together in the next."""
+
+    def __init__(self, broker: Broker, timeout_s: float) -> None:
+        self._broker = broker
+        self._timeout_s = timeout_s
+        self._producer = uuid7_hex()
+        self._number = 0
+        self._waiting: list[tuple[Sequence[Job], asyncio.Future[Sequence[Enqueued]]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def enqueue(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
+        """As ``BlockingEnqueue.enqueue``. A cancelled call may have been stored."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Sequence[Enqueued]] = loop.create_future()
+        self._waiting.append((jobs, future))
+        if self._task is None:
+            self._task = loop.create_task(self._flush(), name="penstock-enqueue")
+        return await future
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                await self._send(self._take())
+        finally:
+            self._task = None
+
+    def _take(self) -> list[tuple[Sequence[Job], asyncio.Future[Sequence[Enqueued]]]]:
+        count = size = 0
+        for jobs, _ in self._waiting:
+            if size and size + len(jobs) > SLICE:
+                break
+            count += 1
+            size += len(jobs)
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
+
+    async def _send(self, calls: Sequence[tuple[Sequence[Job], asyncio.Future[Sequence[Enqueued]]]]) -> None:
+        jobs = [job for those, _ in calls for job in those]
+        try:
+            answers = await self._answered(jobs)
+        except BaseException as error:  # goes to each caller; a cancelled flush must not leave them waiting
+            for _, future in calls:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, Exception) else BrokerUnavailable("closed"))
+            if not isinstance(error, Exception):
+                raise
+            return
+        at = 0
+        for those, future in calls:
+            if not future.done():
+                future.set_result(answers[at : at + len(those)])
+            at += len(those)
+
+    async def _answered(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
+        self._number += 1
+        origin = Origin(self._producer, self._number)
+        mono_until = time.monotonic() + self._timeout_s
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + mono_until - time.monotonic()):
+                    return await self._broker.enqueue(jobs, origin)
+            except BrokerUnavailable:
+                if time.monotonic() + pause_s >= mono_until:
+                    self._producer, self._number = uuid7_hex(), 0  # as in BlockingEnqueue
+                    raise
+            except TimeoutError:
+                self._producer, self._number = uuid7_hex(), 0
+                raise BrokerUnavailable(f"the broker gave no answer within {self._timeout_s:g} s") from None
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+def slices(jobs: Iterator[Job]) -> Iterator[list[Job]]:
+    """Cuts a stream of jobs into calls."""
+    part: list[Job] = []
+    for job in jobs:
+        part.append(job)
+        if len(part) == SLICE:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+_forgetful: weakref.WeakSet[BlockingEnqueue] = weakref.WeakSet()
+
+
+def _forget_after_fork(enqueue: BlockingEnqueue) -> None:
+    _forgetful.add(enqueue)
+
+
+def _in_child() -> None:
+    for enqueue in list(_forgetful):
+        enqueue.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

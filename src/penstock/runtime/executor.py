@@ -1,0 +1,304 @@
+"""From deliveries to settlements: decode, decide, hand to a lane, collect what became of it. Never talks to the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic
+from typing import Final
+
+from penstock.core.codec import Undecodable, decode_envelope
+from penstock.core.job import Delivery, JobError
+from penstock.core.settlement import Cancelled, Cause, Dead, Done, Quarantine, Release, Settlement
+from penstock.core.spec import Lane, TaskSpec
+from penstock.errors import ConfigError, InvalidArguments
+from penstock.runtime.lanes import LaneRunner
+from penstock.runtime.outcome import unknown
+from penstock.runtime.run import Ask, Run
+
+log = logging.getLogger("penstock.worker")
+
+# A delivery that has waited so long unstarted is given back, so that another worker may run it.
+HOARD_S: Final = 1.0
+SWEEP_EVERY_S: Final = 0.1
+
+
+class Executor:
+    """Everything this worker holds, by token. All methods run on the I/O loop, ``finish`` excepted.
+
+    Args:
+        registry: The tasks by name.
+        slots: How many jobs run at once over all lanes.
+        max_crashes: So many crashes make a job poison.
+        settle: Takes settlements to send.
+        gate: Takes runs that must be marked started before they begin; it calls ``dispatch`` for them.
+        on_change: Told whenever something ended or was given back.
+        on_start: Given each run before it is dispatched.
+        on_unknown: Told of each job whose task is not registered, for the hint in the log.
+
+    Attributes:
+        done: Runs that ended in a success since the start.
+        failed: Runs that ended otherwise.
+    """
+
+    def __init__(
+        self,
+        registry: Mapping[str, TaskSpec],
+        *,
+        slots: int,
+        max_crashes: int,
+        settle: Callable[[Sequence[Settlement]], None],
+        gate: Callable[[Run], None],
+        on_change: Callable[[], None],
+        on_unknown: Callable[[str], None],
+        on_start: Callable[[Run], None],
+    ) -> None:
+        self._registry = registry
+        self._slots = slots
+        self._max_crashes = max_crashes
+        self._settle = settle
+        self._gate = gate
+        self._on_change = on_change
+        self._on_unknown = on_unknown
+        self._on_start = on_start
+        self._gate_recall: Callable[[float], list[Run]] = lambda mono_before: []
+        self._lanes: dict[Lane, LaneRunner] = {}
+        self._one_lane = True
+        self._held: dict[int, Run] = {}
+        self._backlog: deque[Run] = deque()
+        self._handed = 0
+        self._finished: deque[tuple[Run, Settlement]] = deque()
+        self._collecting = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.done = 0
+        self.failed = 0
+
+    def open(self, lanes: Mapping[Lane, LaneRunner], gate_recall: Callable[[float], list[Run]]) -> None:
+        """Begins, on the running loop, with these lanes; ``gate_recall`` takes back what waits at the gate."""
+        self._gate_recall = gate_recall
+        self._loop = asyncio.get_running_loop()
+        self._lanes = dict(lanes)
+        # One lane keeps its own count of slots and takes whatever comes. Several share the slots, so they are given
+        # only what may start at once.
+        self._one_lane = len({spec.lane for spec in self._registry.values()}) <= 1
+
+    @property
+    def load(self) -> int:
+        """Deliveries in hand: waiting, running, or not collected yet."""
+        return len(self._held)
+
+    @property
+    def room(self) -> int:
+        """Slots that nothing has been handed to."""
+        return self._slots - self._handed
+
+    def has(self, run: Run) -> bool:
+        """Whether this run is still in hand."""
+        return self._held.get(run.delivery.token) is run
+
+    def held(self) -> list[Run]:
+        """Every run in hand."""
+        return list(self._held.values())
+
+    def running(self) -> list[Run]:
+        """Runs whose function has begun."""
+        return [run for run in self._held.values() if run.mono_started]
+
+    # --- in
+
+    def admit(self, deliveries: Sequence[Delivery]) -> None:
+        """Takes what was fetched."""
+        now = monotonic()
+        at_once: list[Settlement] = []
+        ready: list[Run] = []
+        for delivery in deliveries:
+            prepared = self._prepare(delivery)
+            if not isinstance(prepared, Run):
+                at_once.append(prepared)
+                continue
+            prepared.mono_taken = now
+            self._held[delivery.token] = prepared
+            self._on_start(prepared)
+            if delivery.suspect or prepared.spec.at_most_once:
+                self._gate(prepared)
+            else:
+                ready.append(prepared)
+        if at_once:
+            self.failed += len(at_once)
+            self._settle(at_once)
+        if ready:
+            self.dispatch(ready)
+
+    def _prepare(self, delivery: Delivery) -> Run | Settlement:
+        """A run of this delivery, or what becomes of it without one."""
+        try:
+            envelope = decode_envelope(delivery.body)
+        except Undecodable as error:
+            log.error("job %s is quarantined: %s", delivery.id, error)
+            return Quarantine(delivery, str(error))
+        spec = self._registry.get(envelope.task)
+        if spec is None:
+            self._on_unknown(envelope.task)
+            return unknown(delivery, envelope.task)
+        if spec.at_most_once and delivery.crashes:
+            error_ = JobError("WorkerLost", "its worker was lost after it had started; it runs at most once")
+            return Dead(delivery, error_, Cause.LOST, spent=True)
+        if delivery.crashes >= self._max_crashes:
+            log.error("job %s of %s is poison: its worker was lost %d times while it ran; it is in the dead set",
+                      delivery.id, spec.name, delivery.crashes)  # fmt: skip
+            return Dead(delivery, JobError("Poison", f"lost with its worker {delivery.crashes} times"), Cause.POISON)
+        try:
+            args, kwargs = spec.arguments.decode(envelope.args, envelope.kwargs)
+            return Run(delivery, envelope, spec, args, kwargs)
+        except (InvalidArguments, ConfigError, TypeError) as error:
+            log.error("job %s does not fit its task; it is in the dead set: %s", delivery.id, error)
+            return Dead(delivery, JobError(type(error).__name__, str(error)), Cause.ARGUMENTS, spent=False)
+
+    def dispatch(self, runs: Iterable[Run]) -> None:
+        """Hands runs to their lanes, as far as there are slots for them."""
+        if self._one_lane:
+            by_lane: dict[Lane, list[Run]] = {}
+            for run in runs:
+                by_lane.setdefault(run.spec.lane, []).append(run)
+            for lane, those in by_lane.items():
+                self._handed += len(those)
+                self._lanes[lane].submit(those)
+        else:
+            self._backlog.extend(runs)
+            self._hand_over()
+        self._watch()
+
+    def _hand_over(self) -> None:
+        while self._backlog and self._handed < self._slots:
+            run = self._backlog.popleft()
+            self._handed += 1
+            self._lanes[run.spec.lane].submit((run,))
+
+    # --- out
+
+    def finish(self, run: Run, settlement: Settlement) -> None:
+        """A run has ended. Called from any thread; what gathers is collected in one turn of the I/O loop."""
+        self._finished.append((run, settlement))
+        if not self._collecting:
+            self._collecting = True
+            assert self._loop is not None
+            try:
+                self._loop.call_soon_threadsafe(self._collect)
+            except RuntimeError:  # the I/O loop is gone: the worker gave this run up at the end of its grace
+                log.debug("job %s ended after the worker", run.delivery.id)
+
+    def _collect(self) -> None:
+        self._collecting = False
+        settlements: list[Settlement] = []
+        finished, held = self._finished, self._held
+        while finished:
+            run, settlement = finished.popleft()
+            self._handed -= 1
+            if held.pop(run.delivery.token, None) is None:
+                continue  # lost, or given back at the end of the grace period
+            if isinstance(settlement, Done):
+                self.done += 1
+            else:
+                self.failed += 1
+            settlements.append(settlement)
+        self._settle(settlements)
+        if self._backlog:
+            self._hand_over()
+        self._on_change()
+
+    # --- asked
+
+    def cancel(self, tokens: Iterable[int]) -> None:
+        """Operators want these jobs to end."""
+        for token in tokens:
+            run = self._held.get(token)
+            if run is not None and run.ask is None:
+                self._ask(run, Ask.CANCEL, Cancelled(run.delivery))
+
+    def lose(self, tokens: Iterable[int]) -> None:
+        """These deliveries belong to other workers now: their runs are asked to end and nothing is settled."""
+        for token in tokens:
+            run = self._held.pop(token, None)
+            if run is not None:
+                log.warning("job %s of %s was lost to another worker (its lease was over); what this one does "
+                            "with it is not recorded", run.delivery.id, run.spec.name)  # fmt: skip
+                self._ask(run, Ask.LOST, None)
+
+    def _ask(self, run: Run, why: Ask, unstarted: Settlement | None) -> None:
+        run.ask = why
+        if run.mono_started:
+            self._lanes[run.spec.lane].ask(run)
+        elif unstarted is not None and run in self._backlog:
+            self._backlog.remove(run)
+            self._held.pop(run.delivery.token, None)
+            self._settle([unstarted])
+
+    def stopping(self) -> None:
+        """Tells every run that the worker drains."""
+        for run in self._held.values():
+            run.stopping = True
+
+    def recall(self, mono_before: float) -> int:
+        """Gives back to the broker what came in before that moment and has not begun; says how many."""
+        runs = [run for lane in self._lanes.values() for run in lane.recall(mono_before)]
+        self._handed -= len(runs)
+        while self._backlog and self._backlog[0].mono_taken <= mono_before:
+            runs.append(self._backlog.popleft())
+        runs += self._gate_recall(mono_before)
+        self.release(runs)
+        return len(runs)
+
+    def release(self, runs: Iterable[Run]) -> None:
+        """Gives runs back to the front of their lines, unspent."""
+        given = [run for run in runs if self._held.pop(run.delivery.token, None) is not None]
+        if given:
+            self._settle([Release(run.delivery) for run in given])
+            self._on_change()
+
+    def abandon(self) -> int:
+        """At the end of the grace period: asks what still runs to stop and gives it all back; says how many.
+
+        A run that ignores its timeout on a thread comes back as a crash: it would hold the next worker's slot too.
+        """
+        left = list(self._held.values())
+        for run in left:
+            timed_out = run.ask is Ask.TIMEOUT
+            run.ask = run.ask or Ask.STOP
+            if run.mono_started:
+                self._lanes[run.spec.lane].ask(run)
+            self._held.pop(run.delivery.token, None)
+            self._settle([Release(run.delivery, crashed=timed_out)])
+        return len(left)
+
+    # --- over time
+
+    def stuck(self) -> int:
+        """Threads whose run was asked to end for its timeout and goes on."""
+        return sum(1 for run in self._held.values() if run.ask is Ask.TIMEOUT and run.spec.lane is Lane.THREAD)
+
+    def _watch(self) -> None:
+        if self._sweeper is None and self._loop is not None:
+            self._sweeper = self._loop.call_later(SWEEP_EVERY_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Timeouts of threads and children, and what was hoarded. Ticks only while something is in hand."""
+        self._sweeper = None
+        now = monotonic()
+        for run in list(self._held.values()):
+            if run.timeout_s is None or run.ask is not None or not run.mono_started:
+                continue
+            if now - run.mono_started > run.timeout_s and run.spec.lane is not Lane.LOOP:
+                run.ask = Ask.TIMEOUT
+                if run.spec.lane is Lane.THREAD:
+                    log.warning("job %s of %s runs longer than its timeout of %g s. A thread cannot be stopped: it was "
+                                "asked to end (current_job().cancelled()) and keeps its slot; "
+                                'lane="process" can be killed', run.delivery.id, run.spec.name,
+                                run.timeout_s)  # fmt: skip
+                self._lanes[run.spec.lane].ask(run)
+        self.recall(now - HOARD_S)
+        if self._held:
+            self._watch()
+        self._on_change()

@@ -1,0 +1,121 @@
+"""Keeps the slots busy: asks the broker for as many jobs as they will soon have finished, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Final
+
+from penstock.core.job import Delivery
+from penstock.ports.broker import Consumer
+from penstock.runtime.service import Service
+
+# What the slots will have finished in this time is fetched ahead; a round trip and a hand-over are well below it.
+AHEAD_S: Final = 0.05
+MOST_A_CALL: Final = 200
+MOST_BYTES_A_CALL: Final = 4 * 1024 * 1024
+LONGEST_WAIT_S: Final = 1.0
+# The rate is taken over at least this long, so that one quick batch does not pass for a flood.
+RATE_OVER_S: Final = 0.02
+
+
+class Feeder(Service):
+    """One fetch at a time; waits inside the broker when nothing is ready.
+
+    Args:
+        consumer: Where jobs come from.
+        slots: How many run at once.
+        window: The most to hold.
+        load: How many are in hand, unsettled ones included.
+        finished: How many have ended since the start.
+        admit: Takes the deliveries.
+        on_empty: Told when a fetch that did not wait brought nothing.
+    """
+
+    name = "fetch"
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        *,
+        slots: int,
+        window: int,
+        load: Callable[[], int],
+        finished: Callable[[], int],
+        admit: Callable[[Sequence[Delivery]], None],
+        on_empty: Callable[[], None],
+        wait_s: float = LONGEST_WAIT_S,
+    ) -> None:
+        super().__init__()
+        self._consumer = consumer
+        self._slots = slots
+        self._window = window
+        self._load = load
+        self._finished = finished
+        self._admit = admit
+        self._on_empty = on_empty
+        self._wait_s = wait_s
+        self._room = asyncio.Event()
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self._rate = 0.0
+        self._mono_rated = monotonic()
+        self._rated = 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it takes nothing new."""
+        return not self._resumed.is_set()
+
+    def pause(self) -> None:
+        """Takes nothing new from the next fetch on."""
+        self._resumed.clear()
+
+    def resume(self) -> None:
+        """Goes on."""
+        self._resumed.set()
+
+    def changed(self) -> None:
+        """Something ended: there may be room."""
+        self._room.set()
+
+    async def tick(self) -> float:
+        """Waits for room, then fetches once."""
+        await self._resumed.wait()
+        want = self._want()
+        while want <= 0:
+            self._room.clear()
+            await self._room.wait()
+            want = self._want()
+        idle = self._load() == 0
+        fetched = await self._consumer.fetch(want, MOST_BYTES_A_CALL, self._wait_s)
+        if fetched.deliveries:
+            self._admit(fetched.deliveries)
+        elif idle:
+            self._on_empty()
+        return 0.0
+
+    def _want(self) -> int:
+        """How many to ask for now; 0 or less: not yet.
+
+        A fetch of few while many wait in hand costs as much as one of many, so it waits until half of what is held
+        ahead has been used up.
+        """
+        load = self._load()
+        ahead = int(self._measured_rate() * AHEAD_S)
+        want = min(self._slots + ahead, self._window) - load
+        if load > self._slots and want < min(ahead // 2, MOST_A_CALL):
+            return 0
+        return min(want, MOST_A_CALL)
+
+    def _measured_rate(self) -> float:
+        now = monotonic()
+        over_s = now - self._mono_rated
+        if over_s >= RATE_OVER_S:
+            finished = self._finished()
+            fresh = (finished - self._rated) / over_s
+            # Up at once, down by half: a pause between two batches is no reason to starve the slots.
+            self._rate = fresh if fresh > self._rate or over_s > 1.0 else (self._rate + fresh) / 2
+            self._mono_rated, self._rated = now, finished
+        return self._rate

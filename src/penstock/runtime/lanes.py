@@ -1,0 +1,268 @@
+"""How jobs are run: as coroutines on the user's loop, or on threads. (Child processes: ``process_lane.py``.)
+
+A lane takes runs from the I/O loop, calls the user's function, and hands each settlement to ``finish``, from any
+thread. It never talks to the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import queue
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Final, Protocol
+
+from penstock.core.settlement import Settlement
+from penstock.runtime.outcome import failed, not_begun, succeeded
+from penstock.runtime.resources import ResourcePool, aclose_scope, close_scope
+from penstock.runtime.run import Ask, Run, current
+
+log = logging.getLogger("penstock.worker")
+
+Finish = Callable[[Run, Settlement], None]
+
+# How long starting coroutines may keep the user's loop from everything else that runs on it.
+_START_SLICE_S: Final = 0.005
+
+
+class LaneRunner(Protocol):
+    """What the executor asks of a lane. All methods are called on the I/O loop."""
+
+    def submit(self, runs: Iterable[Run]) -> None:
+        """Takes runs, to be started in their order as slots come free."""
+        ...
+
+    def ask(self, run: Run) -> None:
+        """Makes a run that has begun end, as far as the lane can; ``run.ask`` says why."""
+        ...
+
+    def recall(self, mono_before: float) -> list[Run]:
+        """Gives back the runs that came in before that moment and have not begun."""
+        ...
+
+    def close(self) -> None:
+        """Ends the lane; what still runs is left to itself."""
+        ...
+
+
+def call(run: Run, pool: ResourcePool) -> Settlement:
+    """Runs a plain function here and now; its outcome is a value. Used on threads and in children."""
+    current.set(run)
+    run.pool = pool
+    spec = run.spec
+    try:
+        if spec.arguments.injected:
+            pool.fill(run)
+        value = spec.function(*run.args, **run.kwargs)
+        if run.scope is not None:
+            close_scope(run, None)
+    except BaseException as error:  # a job that raises SystemExit has failed; it does not end the worker
+        return failed(run, _closed_after(run, error))
+    return succeeded(run, value)
+
+
+def _closed_after(run: Run, error: BaseException) -> BaseException:
+    """Closes a failed job's own resources; an error of theirs is the one to report, with the job's as its context."""
+    try:
+        close_scope(run, error)
+    except BaseException as closing:
+        return closing
+    return error
+
+
+class ThreadLane:
+    """Plain functions on threads of our own.
+
+    Runs wait in one deque, oldest first; a thread takes one for each token in the queue beside it. A token whose run
+    was recalled finds nothing, and that is all that happens.
+
+    Args:
+        size: How many threads; each is started when it is first needed.
+    """
+
+    def __init__(self, size: int, pool: ResourcePool, finish: Finish) -> None:
+        self._size = size
+        self._pool = pool
+        self._finish = finish
+        self._backlog: deque[Run] = deque()
+        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, runs: Iterable[Run]) -> None:
+        """See ``LaneRunner``."""
+        more = list(runs)
+        self._backlog.extend(more)
+        for _ in range(min(len(more), self._size - len(self._threads))):
+            self._add_thread()
+        for _ in more:
+            self._tokens.put(True)
+
+    def _add_thread(self) -> None:
+        name = f"penstock-thread-{len(self._threads) + 1}"
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def ask(self, run: Run) -> None:
+        """A thread cannot be made to end: its function sees ``current_job().cancelled()``."""
+
+    def recall(self, mono_before: float) -> list[Run]:
+        """See ``LaneRunner``."""
+        runs: list[Run] = []
+        while self._backlog and self._backlog[0].mono_taken <= mono_before:
+            try:
+                runs.append(self._backlog.popleft())
+            except IndexError:  # a thread was quicker
+                break
+        return runs
+
+    def close(self) -> None:
+        """See ``LaneRunner``."""
+        for _ in self._threads:
+            self._tokens.put(False)
+
+    def _work(self) -> None:
+        take, pool, finish = self._backlog.popleft, self._pool, self._finish
+        while self._tokens.get():
+            try:
+                run = take()
+            except IndexError:  # it was recalled
+                continue
+            if run.ask is not None:
+                finish(run, not_begun(run))
+                continue
+            run.mono_started = monotonic()
+            finish(run, contextvars.Context().run(call, run, pool))
+            del run
+
+
+class LoopLane:
+    """Coroutines on the user's loop, which is made, on the main thread, when the first of them comes.
+
+    Args:
+        size: How many run at once.
+        need_loop: Asks for the user's loop to be started; it calls ``attach`` when it runs.
+    """
+
+    def __init__(self, size: int, pool: ResourcePool, finish: Finish, need_loop: Callable[[], None]) -> None:
+        self._size = size
+        self._pool = pool
+        self._finish = finish
+        self._need_loop: Callable[[], None] | None = need_loop
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._backlog: deque[Run] = deque()
+        self._running = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The user's loop runs; called on it."""
+        self._loop = loop
+        self._start()
+
+    def submit(self, runs: Iterable[Run]) -> None:
+        """See ``LaneRunner``."""
+        self._backlog.extend(runs)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._start)
+        elif self._need_loop is not None:
+            need_loop, self._need_loop = self._need_loop, None
+            need_loop()
+
+    def ask(self, run: Run) -> None:
+        """Cancels the coroutine."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancel, run)
+
+    def _cancel(self, run: Run) -> None:
+        task = run.handle
+        if task is not None and not task.done():
+            task.cancel()
+
+    def recall(self, mono_before: float) -> list[Run]:
+        """See ``LaneRunner``."""
+        runs: list[Run] = []
+        while self._backlog and self._backlog[0].mono_taken <= mono_before:
+            try:
+                runs.append(self._backlog.popleft())
+            except IndexError:  # the user's loop was quicker
+                break
+        return runs
+
+    def close(self) -> None:
+        """See ``LaneRunner``; the loop itself is ended by whoever runs it."""
+
+    def _start(self) -> None:
+        loop = self._loop
+        assert loop is not None
+        mono_until = monotonic() + _START_SLICE_S
+        while self._running < self._size:
+            try:
+                run = self._backlog.popleft()
+            except IndexError:
+                return
+            if run.ask is not None:
+                self._finish(run, not_begun(run))
+                continue
+            run.mono_started = now = monotonic()
+            self._running += 1
+            self._begin(run, loop)
+            if now > mono_until:
+                loop.call_soon(self._start)
+                return
+
+    def _begin(self, run: Run, loop: asyncio.AbstractEventLoop) -> None:
+        coroutine, context = self._run(run), contextvars.Context()
+        if sys.version_info >= (3, 12):  # eager: a coroutine that never waits ends here, without a turn of the loop
+            task = asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
+        else:
+            task = loop.create_task(coroutine, context=context)
+        if not task.done():
+            run.handle = task
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, run: Run) -> None:
+        current.set(run)
+        run.pool = self._pool
+        spec = run.spec
+        timer = None
+        if run.timeout_s is not None:
+            assert self._loop is not None
+            timer = self._loop.call_later(run.timeout_s, self._time_out, run)
+        try:
+            if spec.arguments.injected:
+                await self._pool.afill(run)
+            value = await spec.function(*run.args, **run.kwargs)
+            if run.scope is not None:
+                await aclose_scope(run, None)
+        except BaseException as error:  # as in call(): whatever a job raises is the job's outcome
+            settlement = failed(run, await _aclosed_after(run, error))
+        else:
+            settlement = succeeded(run, value)
+        if timer is not None:
+            timer.cancel()
+        self._running -= 1
+        self._finish(run, settlement)
+        if self._backlog and self._loop is not None:
+            self._loop.call_soon(self._start)
+
+    def _time_out(self, run: Run) -> None:
+        if run.ask is None:
+            run.ask = Ask.TIMEOUT
+            self._cancel(run)
+
+
+async def _aclosed_after(run: Run, error: BaseException) -> BaseException:
+    if run.scope is None:
+        return error
+    try:
+        await aclose_scope(run, error)
+    except BaseException as closing:
+        return closing
+    return error
+

@@ -1,0 +1,211 @@
+"""One delivery in this worker's hands, and what the user's code sees of it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from penstock.core.codec import Envelope
+from penstock.core.job import Delivery
+from penstock.core.retry import Retry
+from penstock.core.spec import TaskSpec
+from penstock.errors import PenstockError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AsyncExitStack, ExitStack
+
+
+class Ask(Enum):
+    """Why a run that has begun is asked to end."""
+
+    CANCEL = "cancel"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    STOP = "stop"
+
+
+class Run:
+    """A delivery from its arrival in the worker to its settlement.
+
+    Attributes:
+        retry: The policy that holds for this job: its task's, with the numbers that the call gave.
+        mono_taken: When it came in, monotonic seconds.
+        mono_started: When the user's function began; 0 while it has not.
+        ask: Why it was asked to end, None while it was not.
+        noticed: The function looked at ``cancelled()`` after it was asked.
+        stopping: The worker is draining.
+        progress: The newest progress that was not sent to the broker yet, as JSON.
+    """
+
+    __slots__ = (
+        "args",
+        "ask",
+        "delivery",
+        "envelope",
+        "handle",
+        "kwargs",
+        "mono_started",
+        "mono_taken",
+        "noticed",
+        "pool",
+        "progress",
+        "retry",
+        "scope",
+        "send_progress",
+        "spec",
+        "stopping",
+        "timeout_s",
+    )
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        envelope: Envelope,
+        spec: TaskSpec,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.delivery = delivery
+        self.envelope = envelope
+        self.spec = spec
+        self.args = args
+        self.kwargs = kwargs
+        self.retry = spec.retry if envelope.retry is None else _merged(spec.retry, envelope.retry)
+        self.timeout_s = spec.timeout_s if envelope.timeout_s is None else envelope.timeout_s
+        self.mono_taken = 0.0
+        self.mono_started = 0.0
+        self.ask: Ask | None = None
+        self.noticed = False
+        self.pool: Any = None  # the ResourcePool of the process that runs it
+        self.stopping = False
+        self.progress: bytes | None = None
+        self.send_progress: Callable[[bytes], None] | None = None
+        self.handle: Any = None  # what its lane needs to reach it: a task, a child
+        self.scope: Scope | None = None
+
+    @property
+    def result_ttl_s(self) -> float:
+        """Seconds that its result is kept."""
+        return self.spec.result_ttl_s if self.envelope.ttl_s is None else self.envelope.ttl_s
+
+
+def _merged(retry: Retry, own: Mapping[str, float | int | None]) -> Retry:
+    """The task's policy with the numbers that the call gave; its code (on, never, delay) stays the task's."""
+    numbers: dict[str, Any] = dict(own)
+    delay = None if {"base", "cap", "jitter"} & set(numbers) else retry.delay
+    return replace(retry, delay=delay, **numbers)
+
+
+class Scope:
+    """Resources opened for one job, closed when it ends."""
+
+    __slots__ = ("astack", "stack", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[object, Any] = {}
+        self.stack: ExitStack | None = None
+        self.astack: AsyncExitStack | None = None
+
+
+current: ContextVar[Run] = ContextVar("penstock_run")
+_encode = msgspec.json.Encoder().encode
+
+
+class CurrentJob:
+    """The job that runs here. Get it from ``current_job()``; valid while the job runs."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __repr__(self) -> str:
+        return f"<CurrentJob {self.id} {self.task} attempt {self.attempt} of {self.max_attempts}>"
+
+    @property
+    def id(self) -> str:
+        """The job's id, e.g. ``mail:0193...``."""
+        return self._run.delivery.id
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self._run.spec.name
+
+    @property
+    def queue(self) -> str:
+        """The queue that it was fetched from."""
+        return self._run.delivery.queue
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return self._run.delivery.attempt + 1
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts there may be."""
+        return self._run.retry.attempts
+
+    @property
+    def enqueued_at(self) -> datetime:
+        """When it was enqueued, by the producer's clock, in UTC."""
+        return datetime.fromtimestamp(self._run.envelope.at, UTC)
+
+    @property
+    def deadline_at(self) -> datetime | None:
+        """When this run's timeout is over, in UTC; None where it has none."""
+        run = self._run
+        if run.timeout_s is None:
+            return None
+        from time import monotonic, time
+
+        left_s = run.timeout_s - (monotonic() - run.mono_started)
+        return datetime.fromtimestamp(time() + left_s, UTC)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the producer sent along."""
+        return self._run.envelope.headers
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Says how far the job is. Never blocks: the newest value goes out with the worker's next beat.
+
+        Args:
+            done: How much is done.
+            total: Of how much, where that is known.
+            note: A few words.
+        """
+        data = _encode({"done": done, "total": total, "note": note})
+        self._run.progress = data
+        if self._run.send_progress is not None:
+            self._run.send_progress(data)
+
+    def cancelled(self) -> bool:
+        """Whether the job was asked to end: cancelled, out of time, or lost to another worker."""
+        asked = self._run.ask is not None
+        if asked:
+            self._run.noticed = True
+        return asked
+
+    def stopping(self) -> bool:
+        """Whether the worker is draining: what can be cut short should be."""
+        return self._run.stopping
+
+
+def current_job() -> CurrentJob:
+    """The job that runs here.
+
+    Raises:
+        PenstockError: Called outside a job.
+    """
+    try:
+        return CurrentJob(current.get())
+    except LookupError:
+        raise PenstockError("current_job() was called outside a job") from None

@@ -1,0 +1,106 @@
+"""A background duty of a worker: start, stop, tick, jitter and backing off, written once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from time import monotonic
+from typing import Final
+
+from penstock.errors import BrokerError
+
+log = logging.getLogger("penstock.worker")
+
+FIRST_BACKOFF_S: Final = 0.05
+LONGEST_BACKOFF_S: Final = 1.0
+COMPLAIN_EVERY_S: Final = 10.0
+
+
+class Backoff:
+    """Waits that double, with jitter, and a complaint now and then instead of one a failure.
+
+    Args:
+        what: What is failing, for the log: ``"fetch"``.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._wait_s = 0.0
+        self._mono_complained = 0.0
+
+    def failed(self, error: BaseException) -> float:
+        """Notes a failure; returns seconds to wait before the next try."""
+        self._wait_s = min(max(self._wait_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)
+        now = monotonic()
+        if not self._mono_complained or now - self._mono_complained >= COMPLAIN_EVERY_S:
+            self._mono_complained = now
+            log.warning("%s: %s; trying again", self._what, error)
+        return self._wait_s * random.uniform(0.5, 1.0)
+
+    def succeeded(self) -> None:
+        """Notes that it works again."""
+        if self._wait_s:
+            log.info("%s: works again", self._what)
+            self._wait_s = self._mono_complained = 0.0
+
+
+class Service:
+    """One duty, ticking on the I/O loop until it is stopped.
+
+    A subclass gives ``name`` and ``tick``. A ``BrokerError`` from a tick is waited out; any other exception is a bug:
+    it is logged with its traceback and the duty goes on, so that a worker does not live on without its lease.
+    """
+
+    name = "service"
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+        self._nudge = asyncio.Event()
+        self._backoff = Backoff(self.name)
+
+    async def tick(self) -> float:
+        """Does the duty once; returns seconds until the next time. ``nudge()`` cuts the wait short."""
+        raise NotImplementedError
+
+    def nudge(self) -> None:
+        """Makes the next tick come at once."""
+        self._nudge.set()
+
+    def start(self) -> None:
+        """Begins to tick."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"penstock-{self.name}")
+
+    async def stop(self) -> None:
+        """Ends the duty, cancelling a tick under way. Safe to call twice, or before ``start``."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def _run(self) -> None:
+        while True:
+            self._nudge.clear()
+            try:
+                wait_s = await self.tick()
+                self._backoff.succeeded()
+            except BrokerError as error:
+                wait_s = self._backoff.failed(error)
+                await asyncio.sleep(wait_s)
+                continue
+            except Exception as error:
+                log.exception("%s: a bug in Penstock; please report it", self.name)
+                wait_s = self._backoff.failed(error)
+            if wait_s > 0:
+                await self._pause(wait_s)
+
+    async def _pause(self, wait_s: float) -> None:
+        if self._nudge.is_set():
+            return
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(wait_s, self._nudge.set)
+        try:
+            await self._nudge.wait()
+        finally:
+            timer.cancel()

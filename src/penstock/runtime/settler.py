@@ -1,0 +1,88 @@
+"""Sends settlements to the broker: whatever has gathered goes as soon as the previous call has returned."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from penstock.core.job import Delivery
+from penstock.core.settlement import Settlement
+from penstock.errors import BrokerError
+from penstock.ports.broker import Consumer
+from penstock.runtime.service import Backoff
+
+log = logging.getLogger("penstock.worker")
+
+# A script stops everybody while it runs; 200 settlements with results are about 1 ms of Redis.
+MOST_A_CALL: Final = 200
+
+
+class Settler:
+    """Natural group commit: no timer, one call under way at a time, each numbered so that it can be repeated.
+
+    Args:
+        consumer: Whose deliveries are settled.
+        on_settled: Called with the deliveries of each answered call and those of them that were lost.
+    """
+
+    def __init__(self, consumer: Consumer, on_settled: Callable[[int, Sequence[Delivery]], None]) -> None:
+        self._consumer = consumer
+        self._on_settled = on_settled
+        self._waiting: list[Settlement] = []
+        self._under_way = 0
+        self._number = 0
+        self._task: asyncio.Task[None] | None = None
+        self._backoff = Backoff("settle")
+
+    @property
+    def pending(self) -> int:
+        """Settlements that the broker has not answered yet."""
+        return len(self._waiting) + self._under_way
+
+    def add(self, settlements: Sequence[Settlement]) -> None:
+        """Takes settlements to send."""
+        self._waiting.extend(settlements)
+        if self._task is None and self._waiting:
+            self._task = asyncio.get_running_loop().create_task(self._flush(), name="penstock-settler")
+
+    async def drained(self, within_s: float) -> bool:
+        """Waits until all is sent, at most ``within_s``; says whether it is."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=within_s)
+        return not self.pending
+
+    async def stop(self) -> None:
+        """Gives up on what is not sent; the broker hands it out again when the lease is over."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MOST_A_CALL], self._waiting[MOST_A_CALL:]
+                self._under_way = len(batch)
+                self._number += 1
+                lost = await self._send(batch)
+                self._under_way = 0
+                self._on_settled(len(batch), lost)
+        finally:
+            self._task = None
+
+    async def _send(self, batch: Sequence[Settlement]) -> Sequence[Delivery]:
+        while True:
+            try:
+                lost = await self._consumer.settle(batch, self._number)
+            except BrokerError as error:
+                # Also when the broker refuses (out of memory or disk): the outcome exists only here, so it is kept.
+                await asyncio.sleep(self._backoff.failed(error))
+            except Exception as error:
+                log.exception(
+                    "settle: a bug in Penstock; please report it. The outcomes are kept and tried again"
+                )
+                await asyncio.sleep(self._backoff.failed(error))
+            else:
+                self._backoff.succeeded()
+                return lost

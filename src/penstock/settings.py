@@ -1,0 +1,153 @@
+"""Settings and where each came from: command line, environment, file, code, default, in this order of precedence."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from penstock.errors import ConfigError
+
+DEFAULT_BROKER: Final = "sqlite:///penstock.db"
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One setting: its type, its default, what it means."""
+
+    kind: type
+    default: Any
+    meaning: str
+    least: float | None = None
+
+
+KNOWN: Final[dict[str, _Known]] = {
+    "broker_url": _Known(str, DEFAULT_BROKER, "where jobs are kept"),
+    "namespace": _Known(str, "penstock", "sets applications on one broker apart"),
+    "default_queue": _Known(str, "default", "the queue of tasks that name none"),
+    "lease": _Known(float, 15.0, "seconds that the broker waits for a silent worker", 0.1),
+    "max_crashes": _Known(int, 3, "losses with their worker that make a job poison", 1),
+    "max_body": _Known(int, 1_048_576, "bytes of the largest job body", 1),
+    "enqueue_timeout": _Known(float, 5.0, "seconds after which an unanswered enqueue is an error", 0.01),
+    "queues": _Known(str, "", "queues of a worker, comma-separated, in strict order"),
+    "concurrency": _Known(int, 10, "jobs running at once in one process", 1),
+    "processes": _Known(int, 1, "worker processes", 1),
+    "grace": _Known(float, 25.0, "seconds that running jobs have when a worker stops", 0),
+    "guard": _Known(bool, True, "a helper process keeps the lease while code holds the GIL"),
+    "strict": _Known(bool, False, "refuse to start where the broker's settings are warned about"),
+    "loglevel": _Known(str, "info", "debug, info, warning, error or critical"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and its source, as ``penstock config`` prints them."""
+
+    name: str
+    value: Any
+    source: str
+    meaning: str
+
+
+class Settings:
+    """All settings of one application.
+
+    Args:
+        root: The folder where the search for pyproject.toml and penstock.toml begins, upwards.
+        code: What was given in code; None means not given.
+        command_line: What was given there; None means not given.
+        environment: Instead of the process's own, for tests.
+
+    Raises:
+        ConfigError: A value has the wrong type, a name is not known, or a file cannot be read.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        code: Mapping[str, Any] | None = None,
+        command_line: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder, self.file, table = _read_file(root)
+        environment = os.environ if environment is None else environment
+        self._all: dict[str, Setting] = {}
+        for name, known in KNOWN.items():
+            variable = f"PENSTOCK_{name.upper()}"
+            value, source = known.default, "default"
+            for where, found in (
+                ("code", (code or {}).get(name)),
+                (str(self.file), table.get(name)),
+                (variable, environment.get(variable)),
+                ("command line", (command_line or {}).get(name)),
+            ):
+                if found is not None:
+                    value, source = _as(name, known, found, where), where
+            self._all[name] = Setting(name, value, source, known.meaning)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._all[name].value
+
+    def all(self) -> list[Setting]:
+        """Every setting, with its source."""
+        return list(self._all.values())
+
+
+def _read_file(root: Path) -> tuple[Path | None, Path | None, dict[str, Any]]:
+    """The folder of the nearest settings file above ``root``, that file, and its table for Penstock."""
+    for folder in (root, *root.parents):
+        for name in ("penstock.toml", "pyproject.toml"):
+            file = folder / name
+            if not file.is_file():
+                continue
+            try:
+                content = tomllib.loads(file.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+                raise ConfigError(f"{file}: {error}") from error
+            table = content if name == "penstock.toml" else content.get("tool", {})
+            table = table.get("penstock", table if name == "penstock.toml" else {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{file}: [tool.penstock] is not a table")
+            for key in table:
+                if key not in KNOWN and key != "broker":
+                    raise ConfigError(f"{file}: no setting {key!r}; there are {', '.join(sorted(KNOWN))}")
+            if "broker" in table:  # as it is spelled in code
+                table = {"broker_url": table["broker"], **table}
+            return folder, file, table
+    return None, None, {}
+
+
+def _as(name: str, known: _Known, value: Any, where: str) -> Any:
+    expected = {str: "text", int: "a whole number", float: "a number of seconds", bool: "true or false"}[known.kind]
+    wrong = ConfigError(f"setting {name} ({where}): expected {expected}, got {_shown(name, value)}")
+    try:
+        made = _parse(known.kind, value)
+    except (TypeError, ValueError):
+        raise wrong from None
+    if known.least is not None and made < known.least:
+        raise ConfigError(f"setting {name} ({where}): at least {known.least:g}, got {made:g}")
+    return made
+
+
+def _parse(kind: type, value: Any) -> Any:
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        text = str(value).strip().lower()
+        if text in _TRUE or text in _FALSE:
+            return text in _TRUE
+        raise ValueError(text)
+    if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+        raise TypeError
+    if kind is int and isinstance(value, float):
+        raise TypeError
+    return kind(value)
+
+
+def _shown(name: str, value: Any) -> str:
+    return "something else" if name == "broker_url" else repr(value)

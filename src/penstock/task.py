@@ -1,0 +1,288 @@
+"""A task as its callers hold it: the plain function, and the ways to enqueue it, typed from its own signature."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
+
+import msgspec
+
+from penstock.core.codec import VERSION, Envelope, encode_envelope
+from penstock.core.job import Job, check_queue_name, job_id
+from penstock.core.options import moment, seconds
+from penstock.core.options import priority as check_priority
+from penstock.core.retry import Retry, describe
+from penstock.core.spec import TaskSpec, check_tags, refuse_option
+from penstock.errors import ConfigError, InvalidArguments, PayloadTooLarge
+from penstock.handle import JobHandle
+from penstock.producer import slices
+
+if TYPE_CHECKING:
+    from penstock.app import Penstock
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C")
+
+_NOTHING: Final[dict[str, str]] = {}
+_NO_TAGS: Final[list[str]] = []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """What one call says otherwise than its task. All None: nothing."""
+
+    queue: str | None = None
+    priority: int | None = None
+    delay_s: float = 0.0
+    due_at: float | None = None
+    expires_s: float | None = None
+    expires_at: float | None = None
+    job_id: str | None = None
+    retry: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+
+def call_options(before: CallOptions, given: Mapping[str, Any]) -> CallOptions:
+    """``before`` with the options that ``task.options(...)`` was given, each checked.
+
+    Raises:
+        ConfigError: One is not known, makes no sense, or excludes another.
+    """
+    changes: dict[str, Any] = {}
+    if given.get("countdown") is not None and given.get("eta") is not None:
+        raise ConfigError("options: countdown and eta exclude each other")
+    for name, value in given.items():
+        if value is None:
+            continue
+        match name:
+            case "countdown":
+                changes |= {"delay_s": seconds("countdown", value), "due_at": None}
+            case "eta":
+                changes |= {"due_at": moment("eta", value), "delay_s": 0.0}
+            case "expires" if isinstance(value, datetime):
+                changes |= {"expires_at": moment("expires", value), "expires_s": None}
+            case "expires":
+                changes |= {"expires_s": seconds("expires", value), "expires_at": None}
+            case "queue":
+                changes["queue"] = check_queue_name(value)
+            case "priority":
+                changes["priority"] = check_priority(value)
+            case "job_id":
+                job_id("check", value)
+                changes["job_id"] = value
+            case "retry":
+                changes["retry"] = describe(Retry.of(value)) | {"attempts": Retry.of(value).attempts}
+            case "headers":
+                changes["headers"] = _headers(value)
+            case "tags":
+                changes["tags"] = check_tags(value)
+            case _:
+                refuse_option("options", name)
+    return replace(before, **changes)
+
+
+def _headers(value: Mapping[str, str]) -> dict[str, str]:
+    if not all(isinstance(part, str) for pair in value.items() for part in pair):
+        raise ConfigError("options: headers are a mapping of strings to strings")
+    return dict(value)
+
+
+class Task(Generic[P, R, C]):
+    """A registered function. ``P`` are its parameters, ``R`` is the job's result, ``C`` what a plain call gives.
+
+    Attributes:
+        name: ``module.function``, or the name it was given.
+        spec: How the worker runs it.
+    """
+
+    def __init__(self, app: Penstock, spec: TaskSpec, options: CallOptions | None = None) -> None:
+        self._app = app
+        self._options = options or CallOptions()
+        self.spec = spec
+        self.name = spec.name
+        self.__name__ = getattr(spec.function, "__name__", spec.name)
+        self.__doc__ = spec.function.__doc__
+        self.__module__ = spec.function.__module__
+        self.__wrapped__ = spec.function
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
+        """Runs the function here and now."""
+        return self.spec.function(*args, **kwargs)  # type: ignore[no-any-return]  # C is what the function gives
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Enqueues a call; returns once the broker has accepted it.
+
+        Raises:
+            InvalidArguments: The arguments do not fit the signature.
+            PayloadTooLarge: The body is above ``max_body``.
+            BrokerUnavailable: No answer in time.
+            BrokerRejected: The broker refused.
+        """
+        job = self.job(args, kwargs)
+        return JobHandle(self._app, job.id, self.spec, self._app.enqueue([job])[0].added)
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """``delay`` for async callers: never blocks the loop; concurrent calls share round trips."""
+        job = self.job(args, kwargs)
+        return JobHandle(self._app, job.id, self.spec, (await self._app.aenqueue([job]))[0].added)
+
+    def delay_many(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[JobHandle[R]]:
+        """Enqueues many calls, streamed in slices, each all or nothing where the broker can.
+
+        Args:
+            calls: A tuple of positional or a dict of keyword arguments for each job.
+        """
+        handles: list[JobHandle[R]] = []
+        for part in slices(self._jobs(calls)):
+            answers = self._app.enqueue(part)
+            handles += [JobHandle(self._app, answer.id, self.spec, answer.added) for answer in answers]
+        return handles
+
+    async def adelay_many(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[JobHandle[R]]:
+        """``delay_many`` for async callers."""
+        handles: list[JobHandle[R]] = []
+        for part in slices(self._jobs(calls)):
+            answers = await self._app.aenqueue(part)
+            handles += [JobHandle(self._app, answer.id, self.spec, answer.added) for answer in answers]
+        return handles
+
+    def options(
+        self,
+        *,
+        countdown: float | timedelta | None = None,
+        eta: datetime | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        expires: float | timedelta | datetime | None = None,
+        job_id: str | None = None,
+        retry: Retry | int | bool | None = None,
+        headers: Mapping[str, str] | None = None,
+        tags: Sequence[str] | None = None,
+        **unknown: object,
+    ) -> Task[P, R, C]:
+        """A copy of the task whose calls are enqueued otherwise.
+
+        Args:
+            countdown: Seconds (or a timedelta) until it is due, by the broker's clock.
+            eta: The aware moment at which it is due.
+            queue: Another queue.
+            priority: 0 to 9; higher runs first.
+            expires: Seconds, a timedelta or an aware moment after which it is no longer started.
+            job_id: An id of your own, unique in its queue while the job is stored.
+            retry: Numbers of a policy; error types and functions belong to the task.
+            headers: Strings that travel with the job.
+            tags: Words to find it by.
+            unknown: Anything else is refused.
+
+        Raises:
+            ConfigError: A value makes no sense.
+        """
+        given = {
+            "countdown": countdown,
+            "eta": eta,
+            "queue": queue,
+            "priority": priority,
+            "expires": expires,
+            "job_id": job_id,
+            "retry": retry,
+            "headers": headers,
+            "tags": tags,
+            **unknown,
+        }
+        return Task(self._app, self.spec, call_options(self._options, given))
+
+    def apply_async(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        countdown: float | timedelta | None = None,
+        eta: datetime | None = None,
+        expires: float | timedelta | datetime | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        task_id: str | None = None,
+        **unknown: object,
+    ) -> JobHandle[R]:
+        """Celery's spelling of ``options(...).delay(...)``; ``task_id`` is ``job_id``."""
+        task = self.options(
+            countdown=countdown,
+            eta=eta,
+            expires=expires,
+            queue=queue,
+            priority=priority,
+            job_id=task_id,
+            **unknown,
+        )
+        return task.delay(*args, **(kwargs or {}))  # type: ignore[arg-type]  # checked at run time
+
+    # --- inside
+
+    def _jobs(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> Iterator[Job]:
+        if self._options.job_id is not None:
+            raise ConfigError("options(job_id=...) names one job; delay_many makes many")
+        for call in calls:
+            if isinstance(call, Mapping):
+                yield self.job((), call)
+            elif isinstance(call, Sequence) and not isinstance(call, str | bytes):
+                yield self.job(call, _NOTHING)
+            else:
+                raise InvalidArguments(
+                    f"{self.name}: delay_many takes a tuple or a dict for each job, not {type(call).__name__}"
+                )
+
+    def job(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
+        """The job that a call makes: checked, encoded, with a new id.
+
+        Raises:
+            InvalidArguments: The arguments do not fit.
+            PayloadTooLarge: The body is above ``max_body``.
+        """
+        raw, raw_named = self.spec.arguments.encode(args, kwargs)
+        return build_job(self._app, self.spec, self._options, raw, raw_named)
+
+
+def build_job(app: Penstock, spec: TaskSpec, options: CallOptions, args: msgspec.Raw, kwargs: msgspec.Raw) -> Job:
+    """Puts encoded arguments into an envelope and the envelope into a job."""
+    tags = spec.tags + options.tags
+    body = encode_envelope(
+        Envelope(
+            VERSION,
+            spec.name,
+            args,
+            kwargs,
+            time.time(),
+            options.headers or _NOTHING,
+            list(tags) if tags else _NO_TAGS,
+            None,
+            options.retry,
+        )
+    )
+    if len(body) > app.max_body:
+        raise PayloadTooLarge(
+            f"{spec.name}: the job's body is {len(body):,} bytes, above max_body={app.max_body:,}; "
+            "store the data elsewhere and pass its key, or raise max_body"
+        )
+    queue = options.queue or spec.queue or app.default_queue
+    expires_s = options.expires_s
+    if expires_s is None and options.expires_at is None:
+        expires_s = spec.expires_s
+    return Job(
+        job_id(queue, options.job_id),
+        queue,
+        body,
+        spec.priority if options.priority is None else options.priority,
+        options.delay_s,
+        options.due_at,
+        expires_s,
+        options.expires_at,
+        options.job_id is not None,
+    )

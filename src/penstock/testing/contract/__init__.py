@@ -12,10 +12,24 @@ Tests move the broker's clock by ``clock_shift_s`` and wait for signals, so that
 
 from __future__ import annotations
 
+from penstock.testing.contract.blocking import BlockingContract
 from penstock.testing.contract.enqueue import EnqueueContract
 from penstock.testing.contract.fetch import FetchContract
+from penstock.testing.contract.inspect import InspectContract
+from penstock.testing.contract.lease import LeaseContract
 from penstock.testing.contract.settle import SettleContract
+from penstock.testing.contract.suspects import SuspectContract
+from penstock.testing.contract.workers import WorkersContract
 
 
-class BrokerContract(EnqueueContract, FetchContract, SettleContract):
+class BrokerContract(
+    EnqueueContract,
+    FetchContract,
+    SettleContract,
+    LeaseContract,
+    SuspectContract,
+    InspectContract,
+    WorkersContract,
+    BlockingContract,
+):
     """All of it. The class that inherits it offers the fixture ``broker_url`` and its own ``skips``."""

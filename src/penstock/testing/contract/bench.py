@@ -60,6 +60,10 @@ class Bench:
         broker.clock_shift_s = self._shift_s
         return broker
 
+    async def open_inspector(self) -> Inspector:
+        """The inspector of another instance."""
+        return brokers.inspector(await self.open())
+
     def blocking(self) -> BlockingProducer:
         """A blocking producer on the same storage."""
         producer = self._suite.open_blocking(self.address)
@@ -81,10 +85,14 @@ class Bench:
         self._calls += 1
         return Origin("bench", self._calls)
 
+    async def enqueue(self, jobs: Sequence[Job], origin: Origin) -> list[Enqueued]:
+        """One call."""
+        return list(await self.broker.enqueue(jobs, origin))
+
     async def put(self, *names: str, queue: str = "q", **options: Any) -> list[str]:
         """Enqueues a job for each name, in one call; returns the ids."""
         jobs = [job(name, queue, **options) for name in names]
-        answers = await self.broker.enqueue(jobs, self.origin())
+        answers = await self.enqueue(jobs, self.origin())
         assert answers == [Enqueued(job.id, True) for job in jobs]
         return [job.id for job in jobs]
 

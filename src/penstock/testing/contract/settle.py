@@ -7,7 +7,7 @@ import pytest
 
 from penstock.core.job import Delivery, JobError
 from penstock.core.lifecycle import JobState
-from penstock.core.settlement import Again, Cancelled, Cause, Dead, Defer, Done, Quarantine, Release
+from penstock.core.settlement import Again, Cancelled, Cause, Dead, Defer, Done, Quarantine, Release, Settlement
 from penstock.ports.inspector import Cancelling
 from penstock.testing.contract.bench import LEASE_S, Bench, ContractBase, case, names
 
@@ -229,7 +229,7 @@ class SettleContract(ContractBase):
         await bench.put("c", queue="r")
         a, b, c = await bench.take(consumer)
         await consumer.settle([Done(b)], 1)
-        settlements = [Done(a, b"1", 60), Done(b), Again(c, 0, _ERROR)]
+        settlements: list[Settlement] = [Done(a, b"1", 60), Done(b), Again(c, 0, _ERROR)]
         for _ in range(3):
             assert list(await consumer.settle(settlements, 2)) == [b]
         assert [d.attempt for d in await bench.take(consumer)] == [1]

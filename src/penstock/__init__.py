@@ -84,7 +84,10 @@ _ROOMS = {
     "penstock.errors",
 )
 
-__all__ = [*_ROOMS, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]  # made from the table above
+__all__ = [  # noqa: PLE0604 - made from the table above  # pyright: ignore[reportUnsupportedDunderAll]
+    *_ROOMS,
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> object:

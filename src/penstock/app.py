@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, overload
@@ -79,7 +80,7 @@ class Penstock:
         max_body: int | None = None,
         enqueue_timeout: float | timedelta | None = None,
     ) -> None:
-        frame = sys._getframe(1)  # noqa: SLF001 - the module that makes the application says where its files are
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         self.name = name
         self.module = _module_name(frame)
         self._folder = _folder(frame)
@@ -98,7 +99,9 @@ class Penstock:
         self.reference = ""
         self._lock = threading.Lock()
         self._portal = Portal()
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Client] = weakref.WeakKeyDictionary()
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Client] = (
+            weakref.WeakKeyDictionary()
+        )
         self._warned_on_a_loop = False
         self.configure()
 
@@ -121,7 +124,9 @@ class Penstock:
     # --- tasks
 
     @overload
-    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    def task(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
     @overload
@@ -139,7 +144,7 @@ class Penstock:
         delivery: str = "at_least_once",
         tags: Sequence[str] = (),
     ) -> _TaskDecorator: ...
-    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
         """Registers a function as a task: ``@app.task`` or ``@app.task(...)``.
 
         Args:
@@ -155,13 +160,15 @@ class Penstock:
         """
         if function is not None:
             return self._register(function, options)
-        return lambda function: self._register(function, options)
+        return partial(self._register, options=options)
 
     def _register(self, function: Callable[..., Any], options: dict[str, Any]) -> Task[..., Any, Any]:
         name = options.pop("name", None) or _task_name(function)
         known = {"queue", "lane", "retry", "timeout", "expires", "priority", "result_ttl", "delivery", "tags"}
         unknown = {option: value for option, value in options.items() if option not in known}
-        spec = declare(function, name=name, unknown=unknown, **{k: v for k, v in options.items() if k in known})
+        spec = declare(
+            function, name=name, unknown=unknown, **{k: v for k, v in options.items() if k in known}
+        )
         check(spec)
         with self._lock:
             taken = self.tasks.get(name)
@@ -177,7 +184,7 @@ class Penstock:
     def resource(self, function: Callable[[], Iterator[T]], /) -> Resource[T]: ...
     @overload
     def resource(self, *, scope: str = "process") -> _ResourceDecorator: ...
-    def resource(self, function: Callable[[], Any] | None = None, /, *, scope: str = "process") -> Any:
+    def resource(self, function: Callable[[], Any] | None = None, *, scope: str = "process") -> Any:
         """Declares something that tasks share: a generator function that yields it once.
 
         Args:
@@ -190,11 +197,17 @@ class Penstock:
         """
         if function is not None:
             return Resource(function, scope)
-        return lambda function: Resource(function, scope)
+
+        def declare_resource(function: Callable[[], Any]) -> Resource[Any]:
+            return Resource(function, scope)
+
+        return declare_resource
 
     # --- enqueue
 
-    def send(self, name: str, /, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> JobHandle[Any]:
+    def send(
+        self, name: str, /, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> JobHandle[Any]:
         """Enqueues a task by its name, without its code.
 
         Args:
@@ -227,7 +240,7 @@ class Penstock:
 
     def enqueue(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
         """Stores jobs, blocking; what ``delay`` does."""
-        if asyncio._get_running_loop() is None:  # noqa: SLF001 - the quick twin of get_running_loop
+        if asyncio._get_running_loop() is None:
             return self._blocking.enqueue(jobs)
         if not self._warned_on_a_loop:
             self._warned_on_a_loop = True
@@ -310,7 +323,9 @@ class _TaskDecorator:
     """The type of ``app.task(...)``: keeps the function's own signature."""
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
     def __call__(self, function: Any, /) -> Any: ...
@@ -326,7 +341,7 @@ class _ResourceDecorator:
     def __call__(self, function: Any, /) -> Any: ...
 
 
-def _anything(*args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003, ANN202 - without annotations
+def _anything(*args: Any, **kwargs: Any) -> Any:
     """What a task looks like to a producer that has no code of it: anything that JSON keeps."""
 
 

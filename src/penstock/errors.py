@@ -1,4 +1,7 @@
-"""The error tree, by cause. No driver's exception leaves Penstock; a message says what happened, to what, and what to do."""
+"""The error tree, by cause.
+
+No driver's exception leaves Penstock; a message says what happened, to what, and what to do.
+"""
 
 from __future__ import annotations
 

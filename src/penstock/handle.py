@@ -108,8 +108,9 @@ class JobHandle(Generic[R]):
         return self._app.call(self._result(timeout))
 
     def cancel(self) -> bool:
-        """Cancels the job: one that waits at once, one that runs is asked to end. Returns whether there was one to
-        cancel; what became of it shows ``status()``.
+        """Cancels the job: one that waits at once, one that runs is asked to end.
+
+        Returns whether there was one to cancel; what became of it shows ``status()``.
 
         Raises:
             PenstockError: Called on a running event loop; use ``acancel``.
@@ -128,7 +129,7 @@ class JobHandle(Generic[R]):
         """``status`` for async callers."""
         return (await self._record()).state
 
-    async def aresult(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:  # noqa: ASYNC109 - api
+    async def aresult(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
         """``result`` for async callers."""
         self._may_wait(allow_wait)
         return await self._result(timeout)
@@ -169,7 +170,7 @@ class JobHandle(Generic[R]):
             raise self._gone()
         return record
 
-    async def _result(self, timeout: float | None) -> R:  # noqa: ASYNC109 - the public signature's own
+    async def _result(self, timeout: float | None) -> R:
         inspector = await self._app.inspector()
         mono_until = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -209,7 +210,7 @@ class JobHandle(Generic[R]):
 
 
 def _on_a_loop() -> bool:
-    return asyncio._get_running_loop() is not None  # noqa: SLF001 - the quick twin of get_running_loop
+    return asyncio._get_running_loop() is not None
 
 
 def _envelope(record: JobRecord) -> Envelope | None:

@@ -24,7 +24,9 @@ class Portal:
         return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop()).result()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._pid != os.getpid():  # in a forked child the parent's thread is not there, and its lock may be held
+        if (
+            self._pid != os.getpid()
+        ):  # in a forked child the parent's thread is not there, and its lock may be held
             self._lock = threading.Lock()
             self._loop = None
         with self._lock:

@@ -15,8 +15,9 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from penstock.core.job import Enqueued, Job, Origin, uuid7_hex
+from penstock.core.job import Enqueued, Job, Origin
 from penstock.errors import BrokerUnavailable
+from penstock.ids import new_id
 from penstock.ports.broker import BlockingProducer, Broker
 
 SLICE: Final = 500
@@ -33,7 +34,7 @@ class _Line:
 
     def __init__(self, way: BlockingProducer) -> None:
         self.way = way
-        self.producer = uuid7_hex()
+        self.producer = new_id()
         self.number = 0
         self.pid = os.getpid()
 
@@ -69,7 +70,9 @@ class BlockingEnqueue:
         try:
             return line.way.enqueue(jobs, origin)
         except BrokerUnavailable as error:
-            return self._repeat(line, jobs, origin, self._timeout_s if timeout_s is None else timeout_s, error)
+            return self._repeat(
+                line, jobs, origin, self._timeout_s if timeout_s is None else timeout_s, error
+            )
 
     def _repeat(
         self, line: _Line, jobs: Sequence[Job], origin: Origin, timeout_s: float, error: BrokerUnavailable
@@ -84,7 +87,7 @@ class BlockingEnqueue:
             except BrokerUnavailable as again:
                 error = again
         # The next call takes a fresh name: were this one still under way, its number must not swallow another's.
-        line.producer, line.number = uuid7_hex(), 0
+        line.producer, line.number = new_id(), 0
         raise error
 
     def close(self) -> None:
@@ -108,7 +111,7 @@ class AsyncEnqueue:
     def __init__(self, broker: Broker, timeout_s: float) -> None:
         self._broker = broker
         self._timeout_s = timeout_s
-        self._producer = uuid7_hex()
+        self._producer = new_id()
         self._number = 0
         self._waiting: list[tuple[Sequence[Job], asyncio.Future[Sequence[Enqueued]]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -146,7 +149,9 @@ class AsyncEnqueue:
         except BaseException as error:  # goes to each caller; a cancelled flush must not leave them waiting
             for _, future in calls:
                 if not future.done():
-                    future.set_exception(error if isinstance(error, Exception) else BrokerUnavailable("closed"))
+                    future.set_exception(
+                        error if isinstance(error, Exception) else BrokerUnavailable("closed")
+                    )
             if not isinstance(error, Exception):
                 raise
             return
@@ -163,14 +168,16 @@ class AsyncEnqueue:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                async with asyncio.timeout_at(asyncio.get_running_loop().time() + mono_until - time.monotonic()):
+                async with asyncio.timeout_at(
+                    asyncio.get_running_loop().time() + mono_until - time.monotonic()
+                ):
                     return await self._broker.enqueue(jobs, origin)
             except BrokerUnavailable:
                 if time.monotonic() + pause_s >= mono_until:
-                    self._producer, self._number = uuid7_hex(), 0  # as in BlockingEnqueue
+                    self._producer, self._number = new_id(), 0  # as in BlockingEnqueue
                     raise
             except TimeoutError:
-                self._producer, self._number = uuid7_hex(), 0
+                self._producer, self._number = new_id(), 0
                 raise BrokerUnavailable(f"the broker gave no answer within {self._timeout_s:g} s") from None
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

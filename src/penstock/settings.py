@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from penstock.errors import ConfigError
 
@@ -109,21 +109,29 @@ def _read_file(root: Path) -> tuple[Path | None, Path | None, dict[str, Any]]:
                 content = tomllib.loads(file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
                 raise ConfigError(f"{file}: {error}") from error
-            table = content if name == "penstock.toml" else content.get("tool", {})
-            table = table.get("penstock", table if name == "penstock.toml" else {})
-            if not isinstance(table, dict):
-                raise ConfigError(f"{file}: [tool.penstock] is not a table")
-            for key in table:
-                if key not in KNOWN and key != "broker":
-                    raise ConfigError(f"{file}: no setting {key!r}; there are {', '.join(sorted(KNOWN))}")
-            if "broker" in table:  # as it is spelled in code
-                table = {"broker_url": table["broker"], **table}
-            return folder, file, table
+            return folder, file, _table(file, content)
     return None, None, {}
 
 
+def _table(file: Path, content: dict[str, Any]) -> dict[str, Any]:
+    if file.name == "penstock.toml":
+        found: Any = content.get("penstock", content)
+    else:
+        found = content.get("tool", {}).get("penstock", {})
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file}: [tool.penstock] is not a table")
+    table = cast("dict[str, Any]", found)
+    for key in table:
+        if key not in KNOWN and key != "broker":
+            raise ConfigError(f"{file}: no setting {key!r}; there are {', '.join(sorted(KNOWN))}")
+    # "broker" is how it is spelled in code.
+    return {"broker_url": table["broker"], **table} if "broker" in table else table
+
+
 def _as(name: str, known: _Known, value: Any, where: str) -> Any:
-    expected = {str: "text", int: "a whole number", float: "a number of seconds", bool: "true or false"}[known.kind]
+    expected = {str: "text", int: "a whole number", float: "a number of seconds", bool: "true or false"}[
+        known.kind
+    ]
     wrong = ConfigError(f"setting {name} ({where}): expected {expected}, got {_shown(name, value)}")
     try:
         made = _parse(known.kind, value)

@@ -6,18 +6,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast
 
 import msgspec
 
 from penstock.core.codec import VERSION, Envelope, encode_envelope
-from penstock.core.job import Job, check_queue_name, job_id
+from penstock.core.job import Job, check_job_name, check_queue_name
 from penstock.core.options import moment, seconds
 from penstock.core.options import priority as check_priority
 from penstock.core.retry import Retry, describe
 from penstock.core.spec import TaskSpec, check_tags, refuse_option
 from penstock.errors import ConfigError, InvalidArguments, PayloadTooLarge
 from penstock.handle import JobHandle
+from penstock.ids import new_id
 from penstock.producer import slices
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ class CallOptions:
     expires_at: float | None = None
     job_id: str | None = None
     retry: dict[str, Any] | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     tags: tuple[str, ...] = ()
 
 
-def call_options(before: CallOptions, given: Mapping[str, Any]) -> CallOptions:
+def call_options(  # noqa: C901 - one case for each option reads best in one place
+    before: CallOptions, given: Mapping[str, Any]
+) -> CallOptions:
     """``before`` with the options that ``task.options(...)`` was given, each checked.
 
     Raises:
@@ -73,8 +76,7 @@ def call_options(before: CallOptions, given: Mapping[str, Any]) -> CallOptions:
             case "priority":
                 changes["priority"] = check_priority(value)
             case "job_id":
-                job_id("check", value)
-                changes["job_id"] = value
+                changes["job_id"] = check_job_name(value)
             case "retry":
                 changes["retry"] = describe(Retry.of(value)) | {"attempts": Retry.of(value).attempts}
             case "headers":
@@ -220,9 +222,10 @@ class Task(Generic[P, R, C]):
             queue=queue,
             priority=priority,
             job_id=task_id,
-            **unknown,
+            **cast(dict[str, Any], unknown),
         )
-        return task.delay(*args, **(kwargs or {}))  # type: ignore[arg-type]  # checked at run time
+        job = task.job(args, kwargs or {})
+        return JobHandle(self._app, job.id, self.spec, self._app.enqueue([job])[0].added)
 
     # --- inside
 
@@ -250,7 +253,9 @@ class Task(Generic[P, R, C]):
         return build_job(self._app, self.spec, self._options, raw, raw_named)
 
 
-def build_job(app: Penstock, spec: TaskSpec, options: CallOptions, args: msgspec.Raw, kwargs: msgspec.Raw) -> Job:
+def build_job(
+    app: Penstock, spec: TaskSpec, options: CallOptions, args: msgspec.Raw, kwargs: msgspec.Raw
+) -> Job:
     """Puts encoded arguments into an envelope and the envelope into a job."""
     tags = spec.tags + options.tags
     body = encode_envelope(
@@ -276,7 +281,7 @@ def build_job(app: Penstock, spec: TaskSpec, options: CallOptions, args: msgspec
     if expires_s is None and options.expires_at is None:
         expires_s = spec.expires_s
     return Job(
-        job_id(queue, options.job_id),
+        f"{queue}:{options.job_id or new_id()}",
         queue,
         body,
         spec.priority if options.priority is None else options.priority,

@@ -1,4 +1,4 @@
-"""Brokers, one folder or file each; siblings never import each other. ``connect(url)`` finds the one that a URL names."""
+"""Brokers, one folder or file each, that never import each other; ``connect`` finds the one that a URL names."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def address(url: str, namespace: str = "penstock", root: Path | None = None) -> 
     if scheme == "sqlite":
         path = unquote(url[len("sqlite://") :].partition("?")[0])
         if not path.startswith("/") or path in {"/", "//"}:
-            raise ConfigError("broker URL: sqlite:///file.db (relative) or sqlite:////full/path/file.db (absolute)")
+            raise ConfigError(
+                "broker URL: sqlite:///file.db (relative) or sqlite:////full/path/file.db (absolute)"
+            )
         file = (root or Path.cwd()) / path[1:]
         return Address(f"sqlite:///{file.resolve()}", scheme, namespace)
     try:
@@ -76,7 +78,7 @@ def address(url: str, namespace: str = "penstock", root: Path | None = None) -> 
 
 
 def _adapter(address: Address) -> Adapter:
-    from importlib import import_module  # noqa: PLC0415 - an adapter's driver is imported when its URL asks for it
+    from importlib import import_module
 
     module: Any = import_module(_ADAPTERS[address.scheme])
     return module  # type: ignore[no-any-return]  # modules fulfil the Protocol by their functions

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, cast, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -62,7 +62,9 @@ class Decoder:
 
     def __init__(self, kind: Any) -> None:
         self.kind = kind
-        self.decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(kind, dec_hook=_decode_hook).decode
+        self.decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(
+            kind, dec_hook=_decode_hook
+        ).decode
 
 
 def has_nonfinite(value: Any) -> bool:
@@ -70,9 +72,10 @@ def has_nonfinite(value: Any) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, Mapping):
-        return any(has_nonfinite(part) for pair in value.items() for part in pair)
+        pairs: Mapping[Any, Any] = value
+        return any(has_nonfinite(key) or has_nonfinite(pairs[key]) for key in pairs)
     if isinstance(value, list | tuple | set | frozenset):
-        return any(has_nonfinite(part) for part in value)
+        return any(has_nonfinite(part) for part in cast("Sequence[Any]", value))
     if value is None or isinstance(value, str | int | _NATIVE_TYPES):
         return False
     return has_nonfinite(msgspec.to_builtins(value, enc_hook=_encode_hook, builtin_types=_NATIVE))
@@ -170,13 +173,19 @@ class Arguments:
 
     def _add(self, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
         if parameter.default is INJECTED:
-            metadata = get_args(hints.get(parameter.name))[1:] if get_origin(hints.get(parameter.name)) else ()
+            metadata = (
+                get_args(hints.get(parameter.name))[1:] if get_origin(hints.get(parameter.name)) else ()
+            )
             if get_origin(hints.get(parameter.name)) is not Annotated or len(metadata) != 1:
-                raise ConfigError(f"parameter {parameter.name!r} = INJECTED: annotate it Annotated[Type, resource]")
+                raise ConfigError(
+                    f"parameter {parameter.name!r} = INJECTED: annotate it Annotated[Type, resource]"
+                )
             self.injected[parameter.name] = metadata[0]
             return
         if self.injected and parameter.kind is not parameter.VAR_KEYWORD:
-            raise ConfigError(f"parameter {parameter.name!r} stands after an injected one; injected ones come last")
+            raise ConfigError(
+                f"parameter {parameter.name!r} stands after an injected one; injected ones come last"
+            )
         annotated = parameter.annotation is not parameter.empty
         made = _Parameter(
             parameter.name,
@@ -222,7 +231,9 @@ class Arguments:
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
             return None
 
-    def _encode_slowly(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[msgspec.Raw, msgspec.Raw]:
+    def _encode_slowly(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[msgspec.Raw, msgspec.Raw]:
         parameters = self._bind(len(args), kwargs)
         for parameter, value in zip(parameters, (*args, *kwargs.values()), strict=True):
             problem = parameter.problem(value)
@@ -255,7 +266,9 @@ class Arguments:
                 raise InvalidArguments(f"{self._where}: no parameter {name!r}; it takes {self.signature}")
             named.append(parameter)
         present = given | set(names)
-        missing = [p.name for p in (*self._positional, *self._named.values()) if p.required and p.name not in present]
+        missing = [
+            p.name for p in (*self._positional, *self._named.values()) if p.required and p.name not in present
+        ]
         if missing:
             raise InvalidArguments(f"{self._where}: missing argument(s) {', '.join(dict.fromkeys(missing))}")
         return [*taken, *named]
@@ -275,11 +288,15 @@ class Arguments:
             parameters = self._bind(len(values), named)
             if not named:
                 return self._decoder(len(values)).decode(raw), {}
-            decoded = [p.decoder.decode(v) for p, v in zip(parameters, (*values, *named.values()), strict=True)]
+            decoded = [
+                p.decoder.decode(v) for p, v in zip(parameters, (*values, *named.values()), strict=True)
+            ]
         except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
             if isinstance(error, InvalidArguments):
                 raise
-            raise InvalidArguments(f"{self._where}: {type(error).__name__}: {error}"[:_REASON_LENGTH]) from error
+            raise InvalidArguments(
+                f"{self._where}: {type(error).__name__}: {error}"[:_REASON_LENGTH]
+            ) from error
         return tuple(decoded[: len(values)]), dict(zip(named, decoded[len(values) :], strict=True))
 
     def _decoder(self, count: int) -> Decoder:
@@ -289,7 +306,9 @@ class Arguments:
             if self._rest is not None:
                 kinds += [self._rest.kind] * (count - len(kinds))
             decoder = Decoder(tuple[tuple(kinds)])  # type: ignore[misc]  # a tuple type made at run time
-            if count <= len(self._positional) + 16:  # a function of *args must not keep a decoder for each length
+            if (
+                count <= len(self._positional) + 16
+            ):  # a function of *args must not keep a decoder for each length
                 self._decoders[count] = decoder
         return decoder
 

@@ -7,9 +7,7 @@ job that had started).
 
 from __future__ import annotations
 
-import os
 import re
-import time
 from typing import Final, NamedTuple
 
 import msgspec
@@ -127,13 +125,15 @@ class JobRecord(msgspec.Struct, omit_defaults=True):
     progress: bytes | None = None
 
 
-def job_id(queue: str, name: str | None = None) -> str:
-    """The id of a job in ``queue``: the user's own ``name``, or a new UUIDv7 (RFC 9562, section 5.7) in hex."""
-    if name is None:
-        return f"{queue}:{uuid7_hex()}"
-    if not _JOB_NAME.match(name):
+def check_job_name(name: str) -> str:
+    """``name``, where it can be the user's own part of a job's id.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if not isinstance(name, str) or not _JOB_NAME.match(name):
         raise ConfigError(f"job_id {name!r}: use 1 to 200 visible ASCII characters without spaces")
-    return f"{queue}:{name}"
+    return name
 
 
 def queue_of(id: str) -> str:
@@ -159,8 +159,14 @@ def check_queue_name(name: str) -> str:
     return name
 
 
-def uuid7_hex() -> str:
-    """A UUIDv7 as 32 hex digits: 48 bits of milliseconds, then random bits, so that ids are ordered in an index."""
-    random = int.from_bytes(os.urandom(10))
-    random = (0x7 << 76) | (random & 0x0FFF_FFFF_FFFF_FFFF_FFFF)
-    return f"{time.time_ns() // 1_000_000:012x}{(random & ~(0x3 << 62)) | (0x2 << 62):020x}"
+def uuid7(milliseconds: int, random: int) -> str:
+    """A UUIDv7 as 32 hex digits (RFC 9562, section 5.7), so that ids are ordered in an index.
+
+    Args:
+        milliseconds: Since the epoch; 48 bits of it are used.
+        random: At least 74 random bits.
+    """
+    return (
+        f"{milliseconds & 0xFFFF_FFFF_FFFF:012x}7{random & 0xFFF:03x}"
+        f"{0x8000_0000_0000_0000 | (random >> 12) & 0x3FFF_FFFF_FFFF_FFFF:016x}"
+    )

@@ -50,6 +50,6 @@ def priority(value: int) -> int:
     Raises:
         ConfigError: It is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 9:  # noqa: PLR2004 - the scale itself
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 9:
         raise ConfigError(f"priority={value!r}: a whole number from 0 to 9; higher runs first")
     return value

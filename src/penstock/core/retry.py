@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,11 +14,11 @@ from penstock.errors import ConfigError
 _MAX_DOUBLINGS: Final = 60
 
 
-class Reject(Exception):  # noqa: N818 - a verb of the public API, raised to say "do not run this again"
+class Reject(Exception):
     """Raised by a task: the job goes straight to the dead set, with this text."""
 
 
-class RetryLater(Exception):  # noqa: N818 - a verb of the public API
+class RetryLater(Exception):
     """Raised by a task: run the job again after ``delay`` (seconds or a timedelta) without spending an attempt."""
 
     def __init__(self, delay: float | timedelta, reason: str = "") -> None:
@@ -67,9 +66,8 @@ class Retry:
             if value is not None:
                 object.__setattr__(self, name, seconds(f"Retry({name}=...)", value))
         for name in ("on", "never"):
-            kinds = getattr(self, name)
-            if not isinstance(kinds, tuple):
-                kinds = (kinds,)
+            given: Any = getattr(self, name)
+            kinds: tuple[Any, ...] = given if isinstance(given, tuple) else (given,)
             if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
                 raise ConfigError(f"Retry({name}=...): a tuple of exception types")
             object.__setattr__(self, name, kinds)
@@ -99,17 +97,18 @@ class Retry:
         wait = min(cap, base * 2.0 ** min(runs - 1, _MAX_DOUBLINGS))
         return wait * (1.0 + self.jitter * uniform)
 
-    def next_wait_s(self, runs: int, error: BaseException, age_s: float) -> float | None:
+    def next_wait_s(self, runs: int, error: BaseException, age_s: float, uniform: float) -> float | None:
         """Seconds until the next attempt after ``runs`` of them, or None where no further one follows.
 
         Args:
             runs: How many runs ended in an error, this one included.
             error: The error that ended this run.
             age_s: Seconds since the job was enqueued.
+            uniform: A random number in [0, 1), the jitter's chance.
         """
         if runs >= self.attempts or not self.retries(error):
             return None
-        wait = self.wait_s(runs, error, random.random())  # noqa: S311 - jitter, not a secret
+        wait = self.wait_s(runs, error, uniform)
         if self.within is not None and age_s + wait > float(self.within):  # type: ignore[arg-type]  # as above
             return None
         return wait

@@ -74,8 +74,10 @@ class Cancelled(msgspec.Struct, gc=False):
 
 
 class Release(msgspec.Struct, gc=False):
-    """It goes back unspent, to the front of its line (or the end). ``crashed``: a child died while running it, so it
-    comes back as a suspect with one more crash."""
+    """It goes back unspent, to the front of its line (or the end).
+
+    ``crashed``: a child died while running it, so it comes back as a suspect with one more crash.
+    """
 
     delivery: Delivery
     front: bool = True

@@ -71,7 +71,7 @@ class DeliveryMode(StrEnum):
     AT_MOST_ONCE = "at_most_once"
 
 
-class ResultRefused(Exception):  # noqa: N818 - internal verdict, always turned into a settlement
+class ResultRefused(Exception):
     """A task's result cannot be written as JSON; the text says why, without quoting the value."""
 
 
@@ -166,9 +166,13 @@ def declare(
         raise ConfigError(f'task {name}: delivery="at_most_once" runs a job once; remove retry=')
     if mode is DeliveryMode.AT_MOST_ONCE:
         retry = False
-    chosen = _choice(name, "lane", lane, Lane) if lane is not None else (Lane.LOOP if is_async else Lane.THREAD)
+    chosen = (
+        _choice(name, "lane", lane, Lane) if lane is not None else (Lane.LOOP if is_async else Lane.THREAD)
+    )
     if chosen is Lane.LOOP and not is_async:
-        raise ConfigError(f'task {name}: lane="loop" is for async def; a plain function would stop all others')
+        raise ConfigError(
+            f'task {name}: lane="loop" is for async def; a plain function would stop all others'
+        )
     if chosen is Lane.THREAD and is_async:
         raise ConfigError(f'task {name}: lane="thread" is for def; an async def runs in "loop" or "process"')
     return TaskSpec(
@@ -201,7 +205,7 @@ def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: They are not a sequence of short strings.
     """
-    if isinstance(tags, str) or not all(isinstance(tag, str) and 0 < len(tag) <= 100 for tag in tags):  # noqa: PLR2004
+    if isinstance(tags, str) or not all(isinstance(tag, str) and 0 < len(tag) <= 100 for tag in tags):
         raise ConfigError(f"tags={tags!r}: a sequence of strings of 1 to 100 characters")
     return tuple(tags)
 

@@ -154,14 +154,20 @@ class Consumer(Protocol):
         ...
 
     async def beat(
-        self, lease_s: float, notes: Sequence[Note] = (), holding: Sequence[Delivery] = (), card: WorkerCard | None = None
+        self,
+        lease_s: float,
+        notes: Sequence[Note] = (),
+        holding: Sequence[Delivery] = (),
+        card: WorkerCard | None = None,
     ) -> Beat:
         """Renews the lease and writes the notes; says which of ``holding`` (and of the notes') are lost."""
         ...
 
     async def close(self) -> None:
-        """Gives back what is held, as fresh jobs (no suspects) to the front in the order of their claim, and ends the
-        lease. Safe to call twice."""
+        """Ends the lease. Safe to call twice.
+
+        What is held goes back as fresh jobs (no suspects), to the front, in the order of their claim.
+        """
         ...
 
 
@@ -208,9 +214,10 @@ class Broker(Protocol):
         ...
 
     async def maintain(self, queues: Sequence[str], limit: int, lease_s: float) -> Maintained:
-        """One round over ``queues``, at most ``limit`` jobs of each kind: promotes what is due, reclaims from
-        consumers whose lease is over, expires, prunes outcomes, old producers' numbers, and dead and quarantined jobs
-        beyond 90 days or 100,000 a queue.
+        """One round of housekeeping over ``queues``, at most ``limit`` jobs of each kind.
+
+        Promotes what is due, reclaims from consumers whose lease is over, expires, prunes outcomes, old producers'
+        numbers, and dead and quarantined jobs beyond 90 days or 100,000 a queue.
 
         Reclaiming needs a witness: where the last round (of anybody, by the broker's clock) was more than half a
         lease ago, or in the future, nothing is reclaimed for one full ``lease_s`` from now; ``waiting_s`` is what is

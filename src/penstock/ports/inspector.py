@@ -40,8 +40,10 @@ class Page(NamedTuple):
 
 
 class Retried(msgspec.Struct, frozen=True):
-    """Dead and quarantined jobs become ready with their attempts and crashes reset and no expiry; scheduled ones become
-    due now. Both go to the end of their line."""
+    """Dead, quarantined and scheduled jobs become ready, at the end of their line.
+
+    The first two with their attempts and crashes reset and no expiry.
+    """
 
 
 class Cancelling(msgspec.Struct, frozen=True):

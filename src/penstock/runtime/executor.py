@@ -1,4 +1,4 @@
-"""From deliveries to settlements: decode, decide, hand to a lane, collect what became of it. Never talks to the broker."""
+"""From deliveries to settlements: decode, decide, hand to a lane, collect. Never talks to the broker."""
 
 from __future__ import annotations
 
@@ -149,7 +149,9 @@ class Executor:
         if delivery.crashes >= self._max_crashes:
             log.error("job %s of %s is poison: its worker was lost %d times while it ran; it is in the dead set",
                       delivery.id, spec.name, delivery.crashes)  # fmt: skip
-            return Dead(delivery, JobError("Poison", f"lost with its worker {delivery.crashes} times"), Cause.POISON)
+            return Dead(
+                delivery, JobError("Poison", f"lost with its worker {delivery.crashes} times"), Cause.POISON
+            )
         try:
             args, kwargs = spec.arguments.decode(envelope.args, envelope.kwargs)
             return Run(delivery, envelope, spec, args, kwargs)
@@ -277,7 +279,9 @@ class Executor:
 
     def stuck(self) -> int:
         """Threads whose run was asked to end for its timeout and goes on."""
-        return sum(1 for run in self._held.values() if run.ask is Ask.TIMEOUT and run.spec.lane is Lane.THREAD)
+        return sum(
+            1 for run in self._held.values() if run.ask is Ask.TIMEOUT and run.spec.lane is Lane.THREAD
+        )
 
     def _watch(self) -> None:
         if self._sweeper is None and self._loop is not None:

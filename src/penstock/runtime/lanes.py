@@ -1,4 +1,4 @@
-"""How jobs are run: as coroutines on the user's loop, or on threads. (Child processes: ``process_lane.py``.)
+"""How jobs are run: as coroutines on the user's loop, or on threads; child processes are in ``process_lane.py``.
 
 A lane takes runs from the I/O loop, calls the user's function, and hands each settlement to ``finish``, from any
 thread. It never talks to the broker.
@@ -217,7 +217,10 @@ class LoopLane:
 
     def _begin(self, run: Run, loop: asyncio.AbstractEventLoop) -> None:
         coroutine, context = self._run(run), contextvars.Context()
-        if sys.version_info >= (3, 12):  # eager: a coroutine that never waits ends here, without a turn of the loop
+        if sys.version_info >= (
+            3,
+            12,
+        ):  # eager: a coroutine that never waits ends here, without a turn of the loop
             task = asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
         else:
             task = loop.create_task(coroutine, context=context)
@@ -265,4 +268,3 @@ async def _aclosed_after(run: Run, error: BaseException) -> BaseException:
     except BaseException as closing:
         return closing
     return error
-

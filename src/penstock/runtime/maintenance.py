@@ -31,11 +31,15 @@ class Maintenance(Service):
         """One round."""
         did = await self._broker.maintain(self._queues, MOST_A_ROUND, self._lease_s)
         if did.reclaimed:
-            log.warning("%d job(s) taken back from a lost worker; they run again here or elsewhere", did.reclaimed)
+            log.warning(
+                "%d job(s) taken back from a lost worker; they run again here or elsewhere", did.reclaimed
+            )
         if did.expired:
             log.info("%d job(s) expired before they were started", did.expired)
         if did.pruned:
-            log.warning("%d old dead or quarantined job(s) removed (beyond 90 days or 100,000 a queue)", did.pruned)
+            log.warning(
+                "%d old dead or quarantined job(s) removed (beyond 90 days or 100,000 a queue)", did.pruned
+            )
         if did.more:
             return 0.0
-        return min(self._lease_s / 4, LONGEST_BETWEEN_S) * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
+        return min(self._lease_s / 4, LONGEST_BETWEEN_S) * random.uniform(0.8, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 import traceback
 from typing import Final
@@ -63,7 +64,9 @@ def failed(run: Run, error: BaseException) -> Settlement:
         error = _timed_out(run)
     elif isinstance(error, asyncio.CancelledError):
         # Cancelled by its own code; as an Exception it is retried like any other error.
-        error = PenstockError("the coroutine was cancelled by its own code").with_traceback(error.__traceback__)
+        error = PenstockError("the coroutine was cancelled by its own code").with_traceback(
+            error.__traceback__
+        )
     elif asked is Ask.TIMEOUT and run.noticed:
         error = _timed_out(run)
     match error:
@@ -83,14 +86,15 @@ def _again_or_dead(run: Run, error: BaseException) -> Settlement:
     runs = delivery.attempt + 1
     kind = type(error).__name__
     try:
-        wait_s = retry.next_wait_s(runs, error, time.time() - (delivery.retried_at or run.envelope.at))
+        wait_s = retry.next_wait_s(runs, error, _age_s(run), random.random())
     except Exception:
         log.exception(
             "job %s of %s: Retry(delay=...) failed; the job goes to the dead set", delivery.id, run.spec.name
         )
         wait_s = None
     if wait_s is None:
-        log.error("job %s of %s failed for good: %s in attempt %d of %d; see: penstock job %s; again: penstock retry %s",
+        log.error("job %s of %s failed for good: %s in attempt %d of %d; "
+                  "see: penstock job %s; again: penstock retry %s",
                   delivery.id, run.spec.name, kind, runs, retry.attempts, delivery.id, delivery.id,
                   exc_info=error)  # fmt: skip
         cause = Cause.TIMEOUT if isinstance(error, TimedOut) else Cause.ERROR
@@ -104,6 +108,11 @@ def _again_or_dead(run: Run, error: BaseException) -> Settlement:
         log.warning("job %s of %s failed: %s in attempt %d of %d. It runs again in %s",
                     delivery.id, run.spec.name, kind, runs, retry.attempts, _words(wait_s))  # fmt: skip
     return Again(delivery, wait_s, as_data(error))
+
+
+def _age_s(run: Run) -> float:
+    """Seconds since the job was enqueued, or since an operator retried it."""
+    return time.time() - (run.delivery.retried_at or run.envelope.at)
 
 
 def _timed_out(run: Run) -> TimedOut:

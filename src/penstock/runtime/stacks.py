@@ -13,8 +13,10 @@ def every_stack(loops: Sequence[asyncio.AbstractEventLoop]) -> str:
     """The stacks of all threads, and of the tasks of these loops. Names and lines only: no arguments, no values."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     parts: list[str] = []
-    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the documented way to see other threads
-        parts.append(f"--- thread {names.get(ident, '?')} ({ident})\n{''.join(traceback.format_stack(frame))}")
+    for ident, frame in sys._current_frames().items():  # pyright: ignore[reportPrivateUsage]
+        parts.append(
+            f"--- thread {names.get(ident, '?')} ({ident})\n{''.join(traceback.format_stack(frame))}"
+        )
     for loop in loops:
         for task in _tasks(loop):
             where = "".join("".join(traceback.format_stack(frame)) for frame in task.get_stack(limit=8))

@@ -24,9 +24,10 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Final
 
-from penstock.core.job import Delivery, uuid7_hex
+from penstock.core.job import Delivery
 from penstock.core.spec import Lane, TaskSpec
 from penstock.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable
+from penstock.ids import new_id
 from penstock.ports.broker import Answer, Beat, Broker, Consumer, Note, Progress, WorkerCard
 from penstock.runtime.executor import Executor
 from penstock.runtime.feeder import Feeder
@@ -73,7 +74,7 @@ class WorkerSettings:
     strict: bool = False
     app_name: str = ""
     app_reference: str = ""
-    consumer_id: str = field(default_factory=uuid7_hex)
+    consumer_id: str = field(default_factory=new_id)
     version: str = ""
 
 
@@ -235,7 +236,9 @@ class Worker:
             for line in warnings:
                 log.warning("%s", line)
             if warnings and self._settings.strict:
-                raise BrokerMisconfigured(f"PENSTOCK_STRICT is set and the broker warns: {'; '.join(warnings)}")
+                raise BrokerMisconfigured(
+                    f"PENSTOCK_STRICT is set and the broker warns: {'; '.join(warnings)}"
+                )
             return True
         return False
 
@@ -262,7 +265,7 @@ class Worker:
             slots=settings.concurrency,
             max_crashes=settings.max_crashes,
             settle=self._settler.add,
-            gate=lambda run: self._gate.add(run),
+            gate=self._to_gate,
             on_change=self._changed,
             on_unknown=self._unknown,
             on_start=self._prepare_run,
@@ -313,12 +316,15 @@ class Worker:
             self._loop_lane = LoopLane(size, self._pool, executor.finish, lambda: self._main.put("loop"))
             lanes[Lane.LOOP] = self._loop_lane
         if Lane.PROCESS in used:
-            from penstock.runtime.process_lane import ProcessLane  # noqa: PLC0415 - only who uses it pays for it
+            from penstock.runtime.process_lane import ProcessLane
 
             lanes[Lane.PROCESS] = ProcessLane(size, self._settings.app_reference, executor.finish)
         return lanes
 
     # --- what the duties tell each other
+
+    def _to_gate(self, run: Run) -> None:
+        self._gate.add(run)
 
     def _prepare_run(self, run: Run) -> None:
         delivery = run.delivery
@@ -388,7 +394,7 @@ class Worker:
             self._on_stop(at_once=False)
 
     def _unknown(self, name: str) -> None:
-        if name not in self._unknown_seen and len(self._unknown_seen) < 1_000:  # noqa: PLR2004 - a bound on hostile names
+        if name not in self._unknown_seen and len(self._unknown_seen) < 1_000:
             self._unknown_seen.add(name)
             self._on_unknown(name)
 
@@ -424,7 +430,9 @@ class Worker:
 
     def _pulse(self) -> None:
         timeouts = [run.timeout_s for run in self._executor.running()]
-        self._guard_pulse(None if None in timeouts else max((t for t in timeouts if t is not None), default=0.0))
+        self._guard_pulse(
+            None if None in timeouts else max((t for t in timeouts if t is not None), default=0.0)
+        )
         stuck = self._executor.stuck()
         if stuck and stuck * 2 >= self._settings.concurrency and not self._stop_asked:
             log.error("%d of %d slots are held by threads that ignore their timeout: this worker drains, so that its "
@@ -444,10 +452,14 @@ class Worker:
             await _either(self._hurry.wait(), min(0.02, max(mono_until - time.monotonic(), 0.0)))
         left = self._executor.abandon()
         if left:
-            log.warning("%d job(s) were still running at the end of the grace period; they were given back", left)
+            log.warning(
+                "%d job(s) were still running at the end of the grace period; they were given back", left
+            )
             self._exit_code = EXIT_LEFT_BEHIND
         if not await self._settler.drained(CLOSE_WITHIN_S):
-            log.error("%d outcome(s) could not be told to the broker; those jobs run again", self._settler.pending)
+            log.error(
+                "%d outcome(s) could not be told to the broker; those jobs run again", self._settler.pending
+            )
             self._exit_code = EXIT_LEFT_BEHIND
         await self._settler.stop()
         await self._maintenance.stop()
@@ -460,8 +472,8 @@ class Worker:
             log.warning("the lease could not be given back (%s); it runs out by itself", error)
         for lane in self._lanes.values():
             lane.close()
-        log.info("stopped: %d job(s) done, %d failed or given back, %d lost", self._executor.done, self._executor.failed,
-                 self._lost)  # fmt: skip
+        log.info("stopped: %d job(s) done, %d failed or given back, %d lost", self._executor.done,
+                 self._executor.failed, self._lost)  # fmt: skip
 
     async def _last_words(self, consumer: Consumer) -> None:
         notes = self._take_notes()
@@ -479,9 +491,9 @@ async def _either(awaitable: Any, wait_s: float) -> None:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed, else asyncio's."""
+    """The event loop: uvloop's where it is installed, else asyncio's."""
     try:
-        import uvloop  # noqa: PLC0415 - optional
+        import uvloop
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()

@@ -1,0 +1,201 @@
+"""Waking processes that wait: a Unix datagram socket each, in a folder beside the file.
+
+A message says what happened: ``w`` and a consumer's key where there may be jobs for it, ``e`` and a job's key where
+that has ended. It is a hint; who hears it looks at the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import Final
+
+HEARD: Final = hasattr(socket, "AF_UNIX") and hasattr(os, "O_PATH") and Path("/proc/self/fd").is_dir()
+"""Whether this system has such sockets, and a way to name one in a folder whose path is long."""
+
+_MESSAGE_BYTES: Final = 32
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def folder_of(database: Path) -> Path:
+    """Where the sockets of a file's waiting processes lie."""
+    return Path(f"{database}-wake")
+
+
+class _Folder:
+    """The folder, by a descriptor: a socket's whole path may have 107 bytes, and the file's may be longer."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = -1
+
+    def at(self, name: str) -> str:
+        """A short path to ``name`` in the folder."""
+        if self._file < 0:
+            self._file = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._file}/{name}"
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+
+class Ringer:
+    """Rings the bells of others, after the commit of what they wait for."""
+
+    def __init__(self, database: Path) -> None:
+        self._folder = _Folder(folder_of(database))
+        self._socket: socket.socket | None = None
+        # Each is a list of bells of which one is to be rung; the first that can be.
+        self._one_of: list[list[tuple[str, str]]] = []
+        self.silent: set[str] = set()
+        """Bells that nobody hears any more; the next transaction that may takes them out of the file."""
+
+    def later(self, bells: list[tuple[str, str]]) -> None:
+        """After the commit, rings the first of ``bells`` (each with its message) that somebody hears."""
+        if bells:
+            self._one_of.append(bells)
+
+    def forget(self) -> None:
+        """Nothing was committed: nobody is to be woken."""
+        self._one_of.clear()
+
+    def ring(self) -> None:
+        """Rings what ``later`` has noted. Never blocks."""
+        if not self._one_of:
+            return
+        lists, self._one_of = self._one_of, []
+        for bells in lists:
+            for bell, message in bells:
+                if self._send(bell, message):
+                    break
+
+    def _send(self, bell: str, message: str) -> bool:
+        if not HEARD or bell in self.silent:
+            return False
+        try:
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.setblocking(False)
+            self._socket.sendto(message.encode("ascii"), self._folder.at(bell))
+        except BlockingIOError:  # it has been rung often and has not looked yet: it may be stopped
+            return False
+        except (FileNotFoundError, ConnectionRefusedError):
+            self.silent.add(bell)
+            return False
+        except OSError:  # it belongs to a user whom we may not write to; its owner looks every second
+            return False
+        return True
+
+    def close(self) -> None:
+        """Closes the socket. Safe to call twice."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
+        self._folder.close()
+        self._one_of.clear()
+
+
+class Bell:
+    """The bell of one broker: hears messages on its event loop and passes them on."""
+
+    def __init__(self, database: Path, namespace: str) -> None:
+        part = _NOT_IN_NAMES.sub("-", namespace)[:40]
+        self.name = f"{part}-{token_hex(8)}"
+        self._database = database
+        self._folder = _Folder(folder_of(database))
+        self._socket: socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ears: dict[str, Callable[[], None]] = {}
+
+    @property
+    def hung(self) -> bool:
+        """Whether others can ring it."""
+        return self._loop is not None
+
+    def make(self) -> None:
+        """Makes the socket, with the mode and the group of the file; not on the loop. Safe to call twice."""
+        if self._socket is not None or not HEARD:
+            return
+        like = self._database.stat()
+        folder = self._folder.path
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            _give(folder, like, executable=True)
+        _sweep(folder, self._folder)
+        bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            bell.setblocking(False)
+            bell.bind(self._folder.at(self.name))
+            _give(folder / self.name, like, executable=False)
+        except BaseException:
+            bell.close()
+            raise
+        self._socket = bell
+
+    def hang(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hears on ``loop`` from now on. Safe to call twice."""
+        if self._socket is not None and self._loop is None:
+            loop.add_reader(self._socket.fileno(), self._hear)
+            self._loop = loop
+
+    def listen(self, message: str, ear: Callable[[], None]) -> None:
+        """Calls ``ear`` for every such message, until ``leave``."""
+        self._ears[message] = ear
+
+    def leave(self, message: str) -> None:
+        """Ends ``listen``."""
+        self._ears.pop(message, None)
+
+    def _hear(self) -> None:
+        if self._socket is None:
+            return
+        while True:
+            try:
+                message = self._socket.recv(_MESSAGE_BYTES)
+            except BlockingIOError:
+                return
+            ear = self._ears.get(message.decode("ascii", "replace"))
+            if ear is not None:
+                ear()
+
+    def silence(self) -> None:
+        """Takes the bell down. Safe to call twice."""
+        bell, self._socket = self._socket, None
+        if bell is not None:
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.remove_reader(bell.fileno())
+            bell.close()
+            (self._folder.path / self.name).unlink(missing_ok=True)
+        self._loop = None
+        self._folder.close()
+
+
+def _sweep(path: Path, folder: _Folder) -> None:
+    """Removes the sockets of processes that were killed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        for bell in path.iterdir():
+            try:
+                probe.connect(folder.at(bell.name))
+            except ConnectionRefusedError:
+                with suppress(OSError):  # another process was quicker, or it is another user's
+                    bell.unlink()
+            except OSError:  # gone, or not ours to touch
+                continue
+
+
+def _give(path: Path, like: os.stat_result, *, executable: bool) -> None:
+    mode = like.st_mode & 0o666
+    if executable:  # who may read may also go in
+        mode |= (mode & 0o444) >> 2
+    if hasattr(os, "chown") and path.stat().st_gid != like.st_gid:
+        with suppress(PermissionError):  # only a member of the file's group can; others keep to their own
+            os.chown(path, -1, like.st_gid)
+    path.chmod(mode)

@@ -1,0 +1,38 @@
+"""The blocking way in: a connection of its own, used in the thread that calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from penstock.brokers.sqlite import enqueueing, leasing
+from penstock.brokers.sqlite.database import Database
+from penstock.core.job import Enqueued, Job, Origin
+
+
+class SQLiteProducer:
+    """``BlockingProducer`` on a file."""
+
+    def __init__(self, path: Path, namespace: str) -> None:
+        self.clock_shift_s = 0.0
+        self._database = Database(path, namespace, self._now)
+
+    def _now(self) -> float:
+        return time.time() + self.clock_shift_s
+
+    def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
+        return self._database.write(
+            lambda database, now: enqueueing.enqueue(database, now, jobs, origin), durable=True
+        )
+
+    def extend(self, consumer_id: str, queues: Sequence[str], lease_s: float) -> bool:
+        return self._database.write(
+            lambda database, now: leasing.extend(database, now, consumer_id, lease_s), durable=False
+        )
+
+    def close(self) -> None:
+        self._database.close()
+
+    def abandon(self) -> None:
+        self._database.abandon()

@@ -1,0 +1,321 @@
+"""One connection to the file, and what belongs to a transaction on it."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import apsw
+import msgspec
+
+from penstock.brokers.sqlite import file
+from penstock.brokers.sqlite.bells import Ringer
+from penstock.brokers.sqlite.errors import translated, translating
+from penstock.brokers.sqlite.statements import statements
+from penstock.brokers.sqlite.turnstile import Turnstile
+from penstock.errors import BrokerUnavailable
+
+T = TypeVar("T")
+Bindings = Sequence[Any]
+
+_SQL: Final = statements("numbers")
+
+# Behind the turnstile hardly anybody waits in SQLite itself; this bounds the wait for a process that was stopped.
+_BUSY_MS: Final = 5_000
+_LONGEST_LOG_BYTES: Final = 64 * 1024 * 1024
+# More than there are: none is made up at run time.
+_STATEMENTS_CACHED: Final = 200
+
+
+def keys(numbers: Iterable[int]) -> Any:
+    """Numbers as one binding, for ``IN carray(?)``."""
+    return apsw.carray(array("q", numbers))
+
+
+class Moved(msgspec.Struct):
+    """What a transaction changes in a queue's counts."""
+
+    scheduled: int = 0
+    ready: int = 0
+    running: int = 0
+    failed: int = 0
+    quarantined: int = 0
+    enqueued_total: int = 0
+    succeeded_total: int = 0
+    failed_total: int = 0
+    lost_total: int = 0
+
+
+class Database:
+    """A connection, used by one thread at a time.
+
+    Attributes:
+        path: The file.
+        namespace: Sets applications in one file apart.
+        ringer: Whom to wake once the transaction that runs is committed.
+        warnings: What was found odd when the file was opened, a line each.
+    """
+
+    def __init__(self, path: Path, namespace: str, clock: Callable[[], float]) -> None:
+        self.path = path
+        self.namespace = namespace
+        self.ringer = Ringer(path)
+        self.warnings: list[str] = []
+        self._clock = clock
+        self._turnstile = Turnstile(path)
+        self._connection: apsw.Connection | None = None
+        self._durable: bool | None = None
+        self._trim = False
+        self._queues: dict[str, int] = {}
+        self._moved: dict[int, Moved] = {}
+
+    # Opening and closing
+
+    def open(self) -> None:
+        """Opens the file, makes and prepares it where it is new. Safe to call twice."""
+        if self._connection is not None:
+            return
+        with translating(self.path):
+            self.warnings = file.check_place(self.path)
+            self._turnstile.open(file.make(self.path))
+            try:
+                self._connection = self._connect()
+            except BaseException:
+                self._turnstile.close()
+                raise
+        _alive.add(self)
+
+    def _connect(self) -> apsw.Connection:
+        # Only one process at a time may turn a new file to write-ahead logging.
+        self._turnstile.enter()
+        try:
+            connection = apsw.Connection(
+                str(self.path), flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_STATEMENTS_CACHED
+            )
+            try:
+                connection.set_busy_timeout(_BUSY_MS)
+                file.prepare(connection, self.path)
+            except BaseException:
+                connection.close()
+                raise
+        finally:
+            self._turnstile.leave()
+        return connection
+
+    def close(self) -> None:
+        """Closes the connection. Safe to call twice."""
+        connection, self._connection = self._connection, None
+        self._forget()
+        if connection is not None:
+            with translating(self.path):
+                connection.close()
+        self._turnstile.close()
+        self.ringer.close()
+
+    def abandon(self) -> None:
+        """In a forked child: lets go of the connection without closing it.
+
+        To close it there would end the parent's part in the log, so it is leaked. Closing the turnstile's files only
+        takes away a second hold on locks that are the parent's.
+        """
+        if self._connection is not None:
+            _leaked.append(self._connection)
+        self._connection = None
+        self._forget()
+        self._turnstile.close()
+        self.ringer.close()
+
+    def _forget(self) -> None:
+        self._durable = None
+        self._queues.clear()
+        self._moved.clear()
+        self.ringer.forget()
+
+    # Transactions
+
+    def write(self, operation: Callable[[Database, float], T], *, durable: bool) -> T:
+        """Runs ``operation`` in a transaction of its own.
+
+        Args:
+            operation: Is given this database and the broker's now.
+            durable: It is to outlive a failure of the power, not only one of the process.
+        """
+        (outcome,) = self.write_all([operation], durable=durable)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome  # type: ignore[no-any-return]  # what the operation returned
+
+    def write_all(
+        self, operations: Sequence[Callable[[Database, float], Any]], *, durable: bool
+    ) -> Sequence[Any]:
+        """Runs ``operations`` in one transaction; what each returned, or its error.
+
+        Each has a savepoint of its own. Where the whole transaction comes to nothing, each is run by itself.
+        """
+        try:
+            with translating(self.path):
+                self.open()
+                self._turnstile.enter()
+        except BaseException as error:  # the answer to all who asked
+            return [error] * len(operations)
+        try:
+            with translating(self.path):
+                self._begin(durable)
+                outcomes = self._steps(operations)
+                if self._trim:
+                    self._trim_log()
+                return outcomes
+        except BaseException as error:  # as above
+            if len(operations) == 1:
+                return [error]
+        finally:
+            self._turnstile.leave()
+            self.ringer.ring()
+        return [self.write_all([operation], durable=durable)[0] for operation in operations]
+
+    def _begin(self, durable: bool) -> None:
+        if durable is not self._durable:
+            self.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            self._durable = durable
+        self.execute("BEGIN IMMEDIATE")
+
+    def _steps(self, operations: Sequence[Callable[[Database, float], Any]]) -> list[Any]:
+        try:
+            if len(operations) == 1:
+                outcomes = [self._step(operations[0])]
+            else:
+                outcomes = [self._step_among_others(operation) for operation in operations]
+            self.execute("COMMIT")
+        except BaseException:
+            self._forget()
+            if self.connection.in_transaction:
+                self.execute("ROLLBACK")
+            raise
+        return outcomes
+
+    def _step(self, operation: Callable[[Database, float], T]) -> T:
+        outcome = operation(self, self._clock())
+        for queue, moved in self._moved.items():
+            self.execute(_SQL["count"], (queue, *msgspec.structs.astuple(moved)))
+        self._moved.clear()
+        return outcome
+
+    def _step_among_others(self, operation: Callable[[Database, float], Any]) -> Any:
+        self.execute("SAVEPOINT step")
+        try:
+            outcome = self._step(operation)
+        except Exception as error:  # the answer to whoever asked, and to nobody else
+            if (
+                not self.connection.in_transaction
+            ):  # SQLite gave up the whole of it, as where the disk is full
+                raise
+            self.execute("ROLLBACK TO step")
+            self._queues.clear()
+            self._moved.clear()
+            outcome = translated(self.path, error) if isinstance(error, apsw.Error) else error
+        self.execute("RELEASE step")
+        return outcome
+
+    def read(self, operation: Callable[[Database, float], T]) -> T:
+        """Runs ``operation``, which only reads, on one state of the file."""
+        with translating(self.path):
+            self.open()
+            self.execute("BEGIN")
+            try:
+                return operation(self, self._clock())
+            finally:
+                if self.connection.in_transaction:
+                    self.execute("COMMIT")
+
+    def trim_after_commit(self) -> None:
+        """Empties the write-ahead log after this transaction where it has grown: its file never shrinks by itself."""
+        self._trim = True
+
+    def _trim_log(self) -> None:
+        self._trim = False
+        log = Path(f"{self.path}-wal")
+        if log.exists() and log.stat().st_size > _LONGEST_LOG_BYTES:
+            # A reader may keep it from being emptied; the next round tries again.
+            self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    # What operations use
+
+    @property
+    def connection(self) -> apsw.Connection:
+        """The connection, opened."""
+        if self._connection is None:
+            raise BrokerUnavailable(f"SQLite file {self.path}: it was closed")
+        return self._connection
+
+    def execute(self, statement: str, bindings: Bindings = ()) -> apsw.Cursor:
+        """Runs one statement."""
+        return self.connection.execute(statement, bindings)
+
+    def one(self, statement: str, bindings: Bindings = ()) -> Any:
+        """The first row, or None."""
+        cursor = self.connection.execute(statement, bindings)
+        row = cursor.fetchone()
+        cursor.close()
+        return row
+
+    def rows(self, statement: str, bindings: Bindings = ()) -> list[Any]:
+        """All rows."""
+        return self.connection.execute(statement, bindings).fetchall()
+
+    def many(self, statement: str, bindings: Iterable[Bindings]) -> None:
+        """Runs one statement for each of ``bindings``."""
+        self.connection.executemany(statement, bindings)
+
+    def queue(self, name: str) -> int | None:
+        """The key of a queue; None where it has never been used."""
+        key = self._queues.get(name)
+        if key is None:
+            row = self.one(_SQL["queue"], (self.namespace, name))
+            if row is None:
+                return None
+            key = self._queues[name] = row[0]
+        return key
+
+    def add_queue(self, name: str) -> int:
+        """The key of a queue, made where it is new."""
+        key = self.queue(name)
+        if key is None:
+            (key,) = self.one(_SQL["add_queue"], (self.namespace, name))
+            self._queues[name] = key
+        return int(key)
+
+    def moved(self, queue: int) -> Moved:
+        """What is counted in a queue when this step ends."""
+        moved = self._moved.get(queue)
+        if moved is None:
+            moved = self._moved[queue] = Moved()
+        return moved
+
+    def draw(self, count: int) -> int:
+        """The first of ``count`` numbers that were never drawn before."""
+        (last,) = self.one(_SQL["draw"], (count,))
+        return int(last) - count + 1
+
+    def draw_front(self, count: int) -> int:
+        """The first of ``count`` places before all others."""
+        (first,) = self.one(_SQL["draw_front"], (count,))
+        return int(first)
+
+
+# Connections of this process, and those that it has from a parent and must neither use nor close.
+_alive: weakref.WeakSet[Database] = weakref.WeakSet()
+_leaked: list[apsw.Connection] = []
+
+
+def _abandon_all() -> None:
+    for database in list(_alive):
+        database.abandon()
+    _alive.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

@@ -120,7 +120,9 @@ class RedisBlocking:
 
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         connection = self._connection
-        packed = commands[0].packed() if len(commands) == 1 else b"".join([each.packed() for each in commands])
+        packed = (
+            commands[0].packed() if len(commands) == 1 else b"".join([each.packed() for each in commands])
+        )
         connection.send_packed_command([packed], check_health=False)
         replies: list[Any] = []
         for _ in commands:

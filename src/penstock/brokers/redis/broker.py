@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import uuid
+import asyncio
+import contextlib
+import time
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import Final
 
 from penstock.brokers import Address
 from penstock.brokers.redis import enqueueing
 from penstock.brokers.redis.consumer import RedisConsumer
+from penstock.brokers.redis.fleet import Fleet
+from penstock.brokers.redis.inbox import Inbox
+from penstock.brokers.redis.inspection import Inspection
 from penstock.brokers.redis.keys import FleetKeys, QueueKeys
 from penstock.brokers.redis.link import Link
 from penstock.brokers.redis.scripts import MAINTAIN, RECLAIM, Command
-from penstock.core.job import Enqueued, Job, Origin
-from penstock.core.lifecycle import KEEP_DEAD_JOBS, KEEP_DEAD_S, KEEP_EXPIRED_S
+from penstock.core.job import Enqueued, Job, JobRecord, Origin, queue_of
+from penstock.core.lifecycle import ENDED, KEEP_DEAD_JOBS, KEEP_DEAD_S, KEEP_EXPIRED_S, JobState
 from penstock.errors import BrokerRejected
 from penstock.ports.broker import Capabilities, Maintained, WorkerCard
+from penstock.ports.inspector import Change, Page, QueueCounts
 
 # What one script call may do at most: a long script stops everybody.
 STEP_JOBS: Final = 200
+# Who waits for a job's end looks for himself so often, whatever he has heard.
+_LOOK_AGAIN_S: Final = 1.0
 
 
 class RedisBroker:
@@ -32,8 +41,13 @@ class RedisBroker:
         self.fleet = FleetKeys(address.namespace)
         self._queues: dict[str, QueueKeys] = {}
         self._registered: set[str] = set()
-        self._producing = Link(address)
-        self._upkeep = Link(address)
+        self._links: set[Link] = set()
+        self._producing = self.link()
+        self._upkeep = self.link()
+        self._looking = self.link()
+        self._inbox = Inbox(address, self.fleet.inbox)
+        self._inspection = Inspection(self.fleet, self._looking, self.keys)
+        self._fleet = Fleet(self.fleet, self._looking, self.keys)
 
     def keys(self, queue: str) -> QueueKeys:
         """The keys of a queue, made once."""
@@ -42,13 +56,20 @@ class RedisBroker:
             keys = self._queues[queue] = QueueKeys(self.address.namespace, queue)
         return keys
 
+    def link(self) -> Link:
+        """A new connection, closed with this broker at the latest."""
+        link = Link(self.address)
+        self._links.add(link)
+        return link
+
     async def open(self) -> Sequence[str]:
         await self._upkeep.call([Command((b"PING",))])
         return []
 
     async def close(self) -> None:
-        await self._producing.close()
-        await self._upkeep.close()
+        await self._inbox.close()
+        for link in list(self._links):
+            await link.close()
 
     async def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
         if not jobs:
@@ -100,8 +121,10 @@ class RedisBroker:
         self, queues: Sequence[str], *, window: int, lease_s: float, card: WorkerCard, id: str | None = None
     ) -> RedisConsumer:
         await self.register(queues)
-        consumer = RedisConsumer(self, id or uuid.uuid4().hex, tuple(queues), window=window, lease_s=lease_s)
-        await consumer.join(card)
+        consumer = RedisConsumer(
+            self, id or token_hex(16), tuple(queues), card, window=window, lease_s=lease_s
+        )
+        await consumer.join()
         return consumer
 
     async def maintain(self, queues: Sequence[str], limit: int, lease_s: float) -> Maintained:
@@ -113,6 +136,9 @@ class RedisBroker:
         replies = await self._upkeep.call([MAINTAIN.call(self.keys(queue).nobody, args) for queue in queues])
         for queue, (promoted, expired, pruned, more, waiting_s, over) in zip(queues, replies, strict=True):
             reclaimed, rest = await self._reclaim(queue, over, step)
+            if over:
+                # Those of them that hold nothing any more are not listed any more.
+                await self.workers()
             total = Maintained(
                 total.promoted + promoted,
                 total.reclaimed + reclaimed,
@@ -131,3 +157,39 @@ class RedisBroker:
         command = RECLAIM.call((*keys.nobody, *claims), [self.clock_shift_s, limit, *consumers])
         taken, rest = (await self._upkeep.call([command]))[0]
         return taken, rest
+
+    async def queues(self) -> Sequence[QueueCounts]:
+        return await self._inspection.queues(self.clock_shift_s)
+
+    async def get(self, id: str) -> JobRecord | None:
+        return (await self._inspection.records(queue_of(id), [id], self.clock_shift_s))[0]
+
+    async def scan(self, queue: str, state: JobState, cursor: str | None, limit: int) -> Page:
+        return await self._inspection.scan(queue, state, cursor, limit, self.clock_shift_s)
+
+    async def change(self, ids: Sequence[str], change: Change) -> Sequence[str]:
+        return await self._inspection.change(ids, change, self.clock_shift_s)
+
+    async def wait(self, id: str, timeout_s: float) -> JobRecord | None:
+        mono_end = time.monotonic() + timeout_s
+        queue, inbox = queue_of(id), self._inbox
+        with inbox.bell(id) as bell:
+            await inbox.listen(min(timeout_s, _LOOK_AGAIN_S))
+            while True:
+                bell.clear()
+                (record,) = await self._inspection.records(queue, [id], self.clock_shift_s, inbox.channel)
+                left_s = mono_end - time.monotonic()
+                if record is None or record.state in ENDED or left_s <= 0:
+                    return record
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left_s, _LOOK_AGAIN_S)):
+                        await bell.wait()
+
+    async def workers(self) -> Sequence[WorkerCard]:
+        return await self._fleet.workers(self.clock_shift_s)
+
+    async def command(self, worker_id: str, verb: str, expires_s: float) -> str:
+        return await self._fleet.command(worker_id, verb, expires_s, self.clock_shift_s)
+
+    async def answer(self, command_id: str) -> str | None:
+        return await self._fleet.answer(command_id)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from penstock.brokers.redis import settling
-from penstock.brokers.redis.fleet import beat_command, read_orders
-from penstock.brokers.redis.link import Link
+from penstock.brokers.redis.fleet import beat_command, leave_commands, read_orders
 from penstock.brokers.redis.scripts import BEAT, FETCH, JOIN, LEAVE, Arg, Command
 from penstock.brokers.redis.url import ANSWER_S
 from penstock.core.job import Delivery
@@ -38,7 +34,14 @@ class RedisConsumer:
     """
 
     def __init__(
-        self, broker: RedisBroker, id: str, queues: tuple[str, ...], *, window: int, lease_s: float
+        self,
+        broker: RedisBroker,
+        id: str,
+        queues: tuple[str, ...],
+        card: WorkerCard,
+        *,
+        window: int,
+        lease_s: float,
     ) -> None:
         if len(queues) > _QUEUES:
             raise ConfigError(f"a worker can take {_QUEUES} queues on Redis, not {len(queues)}")
@@ -49,24 +52,32 @@ class RedisConsumer:
         self._lease_s = lease_s
         self._keys = {queue: broker.keys(queue) for queue in queues}
         self._names = {queue: keys.all + keys.of_consumer(id) for queue, keys in self._keys.items()}
-        self._fetching = Link(broker.address)
-        self._settling = Link(broker.address)
-        self._beating = Link(broker.address)
+        self._fetching = broker.link()
+        self._settling = broker.link()
+        self._beating = broker.link()
         self._fetches = 0
         # The newest token that arrived from each queue, and the queues whose last reply did not.
         self._newest = dict.fromkeys(queues, -1)
         self._unsure: set[str] = set()
-        self._card_id = id
+        self._card = card
         self._closed = False
 
-    async def join(self, card: WorkerCard | None = None) -> None:
-        """Takes a lease on every queue; also after they were reclaimed."""
+    async def join(self) -> None:
+        """Takes a lease on every queue; also after it was over."""
         args = (self._broker.clock_shift_s, self.id, self._lease_s)
         commands = [JOIN.call(names, args) for names in self._names.values()]
-        if card is not None:
-            self._card_id = card.id
-            commands.append(beat_command(self._broker.fleet, self._card_id, args[0], self._lease_s, card, ()))
-        await self._beating.call(commands)
+        await self._beating.call([*commands, self._heard()])
+
+    def _heard(self, answers: Sequence[Answer] = ()) -> Command:
+        return beat_command(
+            self._broker.fleet,
+            self.id,
+            self._queues,
+            self._card,
+            shift_s=self._broker.clock_shift_s,
+            lease_s=self._lease_s,
+            answers=answers,
+        )
 
     def _is_closed(self) -> BrokerError:
         return BrokerError(f"consumer {self.id} is closed; it gave back what it held")
@@ -147,7 +158,14 @@ class RedisConsumer:
         return self._deliveries(queue, reply)
 
     def _deliveries(self, queue: str, reply: list[Any]) -> tuple[list[Delivery], float | None]:
-        token, due, ids, bodies, digits, noted = int(reply[0]), reply[1], reply[2], reply[3], reply[4], reply[5]
+        token, due, ids, bodies, digits, noted = (
+            int(reply[0]),
+            reply[1],
+            reply[2],
+            reply[3],
+            reply[4],
+            reply[5],
+        )
         deliveries = [
             Delivery(id.decode(), queue, body, token + at * _QUEUES, priority=digit - 48)
             for at, (id, body, digit) in enumerate(zip(ids, bodies, digits, strict=True))
@@ -179,7 +197,11 @@ class RedisConsumer:
         ]
 
     async def beat(
-        self, lease_s: float, notes: Sequence[Note] = (), holding: Sequence[Delivery] = (), card: WorkerCard | None = None
+        self,
+        lease_s: float,
+        notes: Sequence[Note] = (),
+        holding: Sequence[Delivery] = (),
+        card: WorkerCard | None = None,
     ) -> Beat:
         if self._closed:
             raise self._is_closed()
@@ -190,8 +212,8 @@ class RedisConsumer:
             commands.append(BEAT.call(names, [shift_s, self.id, lease_s, *_notes_of(queue, notes, holding)]))
         answers = [note for note in notes if isinstance(note, Answer)]
         if card is not None:
-            self._card_id = card.id
-        commands.append(beat_command(self._broker.fleet, self._card_id, shift_s, lease_s, card, answers))
+            self._card = card
+        commands.append(self._heard(answers))
         *replies, orders = await self._beating.call(commands)
         lost = frozenset(int(claim[1:]) for reply in replies for claim in reply[0])
         cancelled = frozenset(int(claim[1:]) for reply in replies for claim in reply[1])
@@ -207,7 +229,8 @@ class RedisConsumer:
             try:
                 await self._leave()
             finally:
-                await asyncio.gather(self._settling.close(), self._beating.close())
+                await self._settling.close()
+                await self._beating.close()
 
     async def _leave(self) -> None:
         left = list(self._names.values())
@@ -215,6 +238,7 @@ class RedisConsumer:
             args = (self._broker.clock_shift_s, self.id, _STEP_JOBS)
             rests = await self._settling.call([LEAVE.call(names, args) for names in left])
             left = [names for names, rest in zip(left, rests, strict=True) if rest > 0]
+        await self._settling.call(leave_commands(self._broker.fleet, self.id))
 
 
 def _named(notes: Sequence[Note], holding: Sequence[Delivery]) -> list[Delivery]:

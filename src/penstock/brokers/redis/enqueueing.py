@@ -1,4 +1,4 @@
-"""How jobs become calls of ``enqueue.lua``, and what its answers mean: the same for asynchronous and blocking callers."""
+"""How jobs become calls of ``enqueue.lua``, and what its answers mean, for asynchronous and blocking callers alike."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def by_queue(jobs: Sequence[Job]) -> dict[str, list[int] | None]:
     places: dict[str, list[int] | None] = {}
     for place, job in enumerate(jobs):
         of_queue = places.setdefault(job.queue, [])
-        assert of_queue is not None  # noqa: S101 - made a list just above
+        assert of_queue is not None
         of_queue.append(place)
     return places
 

@@ -42,13 +42,17 @@ def translated(error: BaseException, shown: str) -> BrokerError:
         return error
     text = _text(error)
     if isinstance(error, driver.AuthenticationError) or text.startswith(("WRONGPASS", "NOAUTH")):
-        return BrokerMisconfigured(f"{shown}: the server refuses this user name or password; see the broker's URL")
+        return BrokerMisconfigured(
+            f"{shown}: the server refuses this user name or password; see the broker's URL"
+        )
     if isinstance(error, driver.ResponseError) and not _passing(error, text):
         return BrokerRejected(f"{shown}: the server refused: {text}")
     if isinstance(error, (driver.TimeoutError, TimeoutError)):
         return BrokerUnavailable(f"{shown}: no answer in time")
     if isinstance(error, driver.ConnectionError) and "auth" in text.lower() and "HELLO" in text:
-        return BrokerMisconfigured(f"{shown}: the server asks for a user name or password; see the broker's URL")
+        return BrokerMisconfigured(
+            f"{shown}: the server asks for a user name or password; see the broker's URL"
+        )
     return BrokerUnavailable(f"{shown}: not reached: {text or type(error).__name__}")
 
 

@@ -2,36 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from secrets import token_hex
 from typing import Final
 
 import msgspec
 
-from penstock.brokers.redis.keys import FleetKeys
-from penstock.brokers.redis.scripts import Command, Script
+from penstock.brokers.redis.keys import FleetKeys, QueueKeys
+from penstock.brokers.redis.link import Link
+from penstock.brokers.redis.scripts import ORDER, WORKER, Command
 from penstock.ports import broker as port
 from penstock.ports.broker import WorkerCard
 
-WORKER: Final = Script("worker", prelude=False)
-
-encode_card = msgspec.json.Encoder().encode
-decode_card = msgspec.json.Decoder(WorkerCard).decode
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(WorkerCard).decode
 
 
 def beat_command(
     fleet: FleetKeys,
-    worker: str,
+    consumer: str,
+    queues: Sequence[str],
+    card: WorkerCard,
+    *,
     shift_s: float,
     lease_s: float,
-    card: WorkerCard | None,
-    answers: Sequence[port.Answer],
+    answers: Sequence[port.Answer] = (),
 ) -> Command:
-    """The call with which a worker says that it is there."""
-    names = (fleet.cards, fleet.seen, fleet.commands(worker), *(fleet.answer(each.command_id) for each in answers))
+    """The call with which a consumer says that it is there."""
+    names = (
+        fleet.cards,
+        fleet.seen,
+        fleet.orders(card.id),
+        *(fleet.answer(each.command_id) for each in answers),
+    )
     told = [part for each in answers for part in (each.command_id, each.text)]
-    return WORKER.call(names, [shift_s, worker, lease_s, encode_card(card) if card is not None else b"", *told])
+    return WORKER.call(names, [shift_s, consumer, lease_s, _encode(card), " ".join(queues), *told])
+
+
+def leave_commands(fleet: FleetKeys, *consumers: str) -> list[Command]:
+    """The calls after which consumers are not listed any more."""
+    return [Command((b"HDEL", fleet.cards, *consumers)), Command((b"HDEL", fleet.seen, *consumers))]
 
 
 def read_orders(reply: Sequence[bytes]) -> list[port.Command]:
     """The orders that a worker was told."""
-    return [port.Command(id.decode(), verb.decode()) for id, verb in zip(reply[::2], reply[1::2], strict=True)]
+    return [
+        port.Command(id.decode(), verb.decode()) for id, verb in zip(reply[::2], reply[1::2], strict=True)
+    ]
+
+
+class Fleet:
+    """The calls of those who look at workers and give them orders."""
+
+    def __init__(self, fleet: FleetKeys, link: Link, keys: Callable[[str], QueueKeys]) -> None:
+        self._fleet = fleet
+        self._link = link
+        self._keys = keys
+
+    async def workers(self, shift_s: float) -> list[WorkerCard]:
+        """Those whose lease holds or who still hold jobs; the rest is forgotten."""
+        clock, cards, seen = await self._link.call(
+            [
+                Command((b"TIME",)),
+                Command((b"HGETALL", self._fleet.cards)),
+                Command((b"HGETALL", self._fleet.seen)),
+            ]
+        )
+        now = int(clock[0]) + int(clock[1]) / 1e6 + shift_s
+        moments = dict(zip(seen[::2], seen[1::2], strict=True))
+        listed: list[WorkerCard] = []
+        gone: list[str] = []
+        for consumer, encoded in zip(cards[::2], cards[1::2], strict=True):
+            card = _decode(encoded)
+            seen_at, until_at, *queues = moments.get(consumer, b"0 0").decode().split()
+            card.seen_at = float(seen_at)
+            if float(until_at) > now or await self._holds(consumer.decode(), queues):
+                listed.append(card)
+            else:
+                gone.append(consumer.decode())
+        if gone:
+            await self._link.call(leave_commands(self._fleet, *gone))
+        return sorted(listed, key=lambda card: card.id)
+
+    async def _holds(self, consumer: str, queues: Sequence[str]) -> bool:
+        claims = [self._keys(queue).of_consumer(consumer)[0] for queue in queues]
+        return bool(claims) and any(await self._link.call([Command((b"EXISTS", key)) for key in claims]))
+
+    async def command(self, worker_id: str, verb: str, expires_s: float, shift_s: float) -> str:
+        """Stores an order; returns its id."""
+        id = token_hex(8)
+        await self._link.call([ORDER.call((self._fleet.orders(worker_id),), (shift_s, id, verb, expires_s))])
+        return id
+
+    async def answer(self, command_id: str) -> str | None:
+        """What the worker answered, if it has."""
+        (text,) = await self._link.call([Command((b"GET", self._fleet.answer(command_id)))])
+        return text.decode() if text is not None else None

@@ -72,11 +72,12 @@ class FleetKeys:
         self.queues = f"{{{namespace}:~queues:0}}:names".encode()
         self.cards = f"{self._prefix}cards".encode()
         self.seen = f"{self._prefix}seen".encode()
+        # Where those who wait for a job's end hear of it: a channel, not a key.
         self.inbox = f"{namespace}:inbox:"
 
-    def commands(self, worker: str) -> bytes:
+    def orders(self, worker: str) -> bytes:
         """Commands to a worker that it has not answered."""
-        return f"{self._prefix}commands:{worker}".encode()
+        return f"{self._prefix}orders:{worker}".encode()
 
     def answer(self, command: str) -> bytes:
         """A worker's answer to a command."""

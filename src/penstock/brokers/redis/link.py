@@ -23,23 +23,28 @@ from penstock.brokers.redis.scripts import Command
 from penstock.brokers.redis.url import ANSWER_S, CONNECT_S, connection_options
 
 
+def new_connection(address: Address) -> Connection:
+    """A connection that is not made yet, without the driver's own deadlines and retries."""
+    encrypted, options = connection_options(address)
+    kind = SSLConnection if encrypted else Connection
+    # Deadlines stand around whole exchanges here; the driver's own would be started anew with every reply.
+    options |= {
+        "socket_timeout": None,
+        "socket_connect_timeout": CONNECT_S,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "socket_keepalive": True,
+        "protocol": 2,
+    }
+    return kind(**options)
+
+
 class Link:
     """A connection that is made when it is needed and again after it broke."""
 
     def __init__(self, address: Address) -> None:
         self._shown = address.shown()
-        encrypted, options = connection_options(address)
-        kind = SSLConnection if encrypted else Connection
-        # Deadlines stand around whole exchanges here; the driver's own would be started anew with every reply.
-        options |= {
-            "socket_timeout": None,
-            "socket_connect_timeout": CONNECT_S,
-            "retry": Retry(NoBackoff(), 0),
-            "health_check_interval": 0,
-            "socket_keepalive": True,
-            "protocol": 2,
-        }
-        self._connection: Connection = kind(**options)
+        self._connection = new_connection(address)
         self._turn = asyncio.Lock()
 
     async def call(self, commands: Sequence[Command], answer_s: float = ANSWER_S) -> list[Any]:
@@ -58,7 +63,9 @@ class Link:
             try:
                 async with asyncio.timeout(answer_s + (0.0 if self._connection.is_connected else CONNECT_S)):
                     replies = await self._exchange(commands)
-                    unknown = [at for at, reply in enumerate(replies) if isinstance(reply, driver.NoScriptError)]
+                    unknown = [
+                        at for at, reply in enumerate(replies) if isinstance(reply, driver.NoScriptError)
+                    ]
                     if unknown:
                         again = await self._exchange([commands[at].whole() for at in unknown])
                         for at, reply in zip(unknown, again, strict=True):
@@ -75,7 +82,9 @@ class Link:
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         connection = self._connection
-        packed = commands[0].packed() if len(commands) == 1 else b"".join([each.packed() for each in commands])
+        packed = (
+            commands[0].packed() if len(commands) == 1 else b"".join([each.packed() for each in commands])
+        )
         await connection.send_packed_command(packed, check_health=False)
         replies: list[Any] = []
         for _ in commands:
@@ -92,3 +101,5 @@ class Link:
     async def close(self) -> None:
         """Closes the connection; a later call makes it anew."""
         await self._drop()
+        # The socket is closed in the loop's next turn, which may be its last.
+        await asyncio.sleep(0)

@@ -14,13 +14,11 @@ Arg = bytes | str | int | float
 class Script:
     """One script; called by its digest, sent whole where the server does not know it."""
 
-    def __init__(self, name: str, *, prelude: bool) -> None:
+    def __init__(self, name: str, *preludes: str) -> None:
         folder = resources.files(__package__) / "lua"
-        text = (folder / f"{name}.lua").read_text(encoding="utf-8")
-        if prelude:
-            text = (folder / "_queue.lua").read_text(encoding="utf-8") + text
+        files = [(folder / f"{each}.lua").read_text(encoding="utf-8") for each in (*preludes, name)]
         self.name = name
-        self._text: Final = text.encode()
+        self._text: Final = "\n".join(files).encode()
         self._digest: Final = hashlib.sha1(self._text, usedforsecurity=False).hexdigest().encode()
 
     def call(self, keys: tuple[bytes, ...], args: tuple[Arg, ...] | list[Arg]) -> Command:
@@ -47,16 +45,22 @@ class Command:
 
     def whole(self) -> Command:
         """The same without the hope that the server knows the script."""
-        assert self.script is not None  # noqa: S101 - only scripts are answered NOSCRIPT
+        assert self.script is not None
         return Command(self.script.whole(self.args))
 
 
-ENQUEUE = Script("enqueue", prelude=False)
-FETCH = Script("fetch", prelude=True)
-SETTLE = Script("settle", prelude=True)
-BEAT = Script("beat", prelude=True)
-JOIN = Script("join", prelude=True)
-LEAVE = Script("leave", prelude=True)
-EXTEND = Script("extend", prelude=True)
-MAINTAIN = Script("maintain", prelude=True)
-RECLAIM = Script("reclaim", prelude=True)
+ENQUEUE = Script("enqueue")
+FETCH = Script("fetch", "_queue")
+SETTLE = Script("settle", "_queue")
+BEAT = Script("beat", "_queue")
+JOIN = Script("join", "_queue")
+LEAVE = Script("leave", "_queue")
+EXTEND = Script("extend", "_queue")
+MAINTAIN = Script("maintain", "_queue")
+RECLAIM = Script("reclaim", "_queue")
+COUNTS = Script("counts", "_queue")
+RECORDS = Script("records", "_queue", "_locate")
+CHANGE = Script("change", "_queue", "_locate")
+PAGE = Script("page")
+WORKER = Script("worker")
+ORDER = Script("order")

@@ -31,11 +31,14 @@ promote(200)
 local ids, bodies, digits, noted = {}, {}, {}, {}
 local bytes, full = 0, false
 
+-- An entry whose job was cancelled, has expired or was deleted while it stood in line.
 local function skip(id)
-  if call('HINCRBY', STALE, id, -1) <= 0 then
-    call('HDEL', STALE, id)
+  if call('HEXISTS', STALE, id) == 1 then
+    if call('HINCRBY', STALE, id, -1) == 0 then
+      call('HDEL', STALE, id)
+    end
+    count('stale', -1)
   end
-  count('stale', -1)
 end
 
 -- Whether the entry is its job's present one and may start; the job's id and notes.

@@ -1,0 +1,77 @@
+"""Where a process hears that jobs have ended: one subscription, whatever the number of jobs that it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Iterator
+from secrets import token_hex
+from typing import Any
+
+from redis import exceptions as driver
+
+from penstock.brokers import Address
+from penstock.brokers.redis.link import new_connection
+
+
+class Inbox:
+    """One channel of this process's own, listened to while somebody waits.
+
+    What it says is a hint: who waits looks at the stored state behind it, and again after a second without it.
+    """
+
+    def __init__(self, address: Address, prefix: str) -> None:
+        self.channel = prefix + token_hex(16)
+        self._address = address
+        self._bells: dict[str, set[asyncio.Event]] = {}
+        self._listener: asyncio.Task[None] | None = None
+        self._listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def bell(self, id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the job has ended."""
+        bell = asyncio.Event()
+        self._bells.setdefault(id, set()).add(bell)
+        try:
+            yield bell
+        finally:
+            bells = self._bells[id]
+            bells.discard(bell)
+            if not bells:
+                del self._bells[id]
+
+    async def listen(self, timeout_s: float) -> None:
+        """Subscribes, where that has not been done yet; gives up quietly, since what is heard is a hint."""
+        if self._listener is None or self._listener.done():
+            self._listening.clear()
+            self._listener = asyncio.create_task(self._listen())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._listening.wait()
+
+    async def _listen(self) -> None:
+        connection = new_connection(self._address)
+        try:
+            await connection.send_command("SUBSCRIBE", self.channel, check_health=False)
+            while True:
+                # No deadline here: a stream that has died is one of the reasons why those who wait look for themselves.
+                message: list[Any] = await connection.read_response(timeout=math.inf)
+                if message[0] == b"subscribe":
+                    self._listening.set()
+                elif message[0] == b"message":
+                    for bell in self._bells.get(message[2].decode(), ()):
+                        bell.set()
+        except (driver.RedisError, OSError):
+            # The next wait subscribes anew; until then everybody looks once a second.
+            return
+        finally:
+            self._listening.set()
+            await connection.disconnect(nowait=True)
+
+    async def close(self) -> None:
+        """Ends the subscription."""
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+            self._listener = None

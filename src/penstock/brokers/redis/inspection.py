@@ -1,0 +1,140 @@
+"""Looking at what is stored, and acting on it from outside of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from penstock.brokers.redis.keys import FleetKeys, QueueKeys
+from penstock.brokers.redis.link import Link
+from penstock.brokers.redis.records import read_record
+from penstock.brokers.redis.scripts import CHANGE, COUNTS, PAGE, RECORDS, Arg, Command, Script
+from penstock.core.job import JobRecord, queue_of
+from penstock.core.lifecycle import JobState
+from penstock.ports.inspector import Cancelling, Change, Page, QueueCounts, Retried
+
+# What one script call looks at or changes: a long script stops everybody.
+_STEP_JOBS: Final = 200
+_SETS: Final = {JobState.SCHEDULED: "due", JobState.FAILED: "dead", JobState.QUARANTINED: "odd"}
+
+
+class Inspection:
+    """The calls of those who look into queues."""
+
+    def __init__(self, fleet: FleetKeys, link: Link, keys: Callable[[str], QueueKeys]) -> None:
+        self._fleet = fleet
+        self._link = link
+        self._keys = keys
+        # Who had a lease on a queue when last asked: most often still right, and the scripts say where it is not.
+        self._consumers: dict[str, list[bytes]] = {}
+
+    async def queues(self, shift_s: float) -> list[QueueCounts]:
+        """See ``Inspector.queues``."""
+        (names,) = await self._link.call([Command((b"SMEMBERS", self._fleet.queues))])
+        queues = sorted(name.decode() for name in names)
+        replies = await self._link.call(
+            [COUNTS.call(self._keys(queue).nobody, (shift_s,)) for queue in queues]
+        )
+        counts = [QueueCounts(queue, *reply) for queue, reply in zip(queues, replies, strict=True)]
+        return [each for each in counts if each.enqueued_total]
+
+    async def records(
+        self, queue: str, ids: Sequence[str], shift_s: float, inbox: str = ""
+    ) -> list[JobRecord | None]:
+        """What is known of jobs of one queue; with an inbox, those that have not ended are watched for it."""
+        reply = await self._located(RECORDS, queue, ids, (shift_s, inbox))
+        return [read_record(id, queue, raw) for id, raw in zip(ids, reply, strict=True)]
+
+    async def change(self, ids: Sequence[str], change: Change, shift_s: float) -> list[str]:
+        """See ``Inspector.change``."""
+        verb = (
+            "retry"
+            if isinstance(change, Retried)
+            else "cancel"
+            if isinstance(change, Cancelling)
+            else "delete"
+        )
+        keep_s = change.ttl_s if isinstance(change, Cancelling) else 0.0
+        queues: dict[str, list[str]] = {}
+        for id in ids:
+            queues.setdefault(queue_of(id), []).append(id)
+        applied: set[str] = set()
+        for queue, of_queue in queues.items():
+            for start in range(0, len(of_queue), _STEP_JOBS):
+                part = of_queue[start : start + _STEP_JOBS]
+                reply = await self._located(CHANGE, queue, part, (shift_s, verb, keep_s))
+                applied.update(id.decode() for id in reply[1])
+        return [id for id in dict.fromkeys(ids) if id in applied]
+
+    async def _located(
+        self, script: Script, queue: str, ids: Sequence[str], args: tuple[Arg, ...]
+    ) -> list[Any]:
+        """Calls a script that must be told who may hold the jobs; it names those who were not told."""
+        keys = self._keys(queue)
+        outcomes = tuple(keys.outcome(id) for id in ids)
+        while True:
+            consumers = self._consumers.get(queue, [])
+            claims = tuple(keys.of_consumer(consumer.decode())[0] for consumer in consumers)
+            names = (*keys.nobody, *outcomes, *claims)
+            reply: list[Any] = (
+                await self._link.call([script.call(names, (*args, len(ids), *ids, *consumers))])
+            )[0]
+            if not (reply and reply[0] == b"consumers"):
+                return reply
+            self._consumers[queue] = reply[1:]
+
+    async def scan(self, queue: str, state: JobState, cursor: str | None, limit: int, shift_s: float) -> Page:
+        """See ``Inspector.scan``."""
+        limit = min(limit, _STEP_JOBS)
+        if state is JobState.READY:
+            ids, after = await self._ready(queue, cursor, limit)
+        elif state is JobState.RUNNING:
+            ids, after = await self._running(queue, cursor, limit)
+        elif state in _SETS:
+            ids, after = await self._sorted(self._keys(queue).named(_SETS[state]), cursor, limit)
+        else:
+            return Page([], None)
+        # An entry may be there twice where its job was taken anew; and a job may have moved since.
+        unique = list(dict.fromkeys(ids))
+        found = await self.records(queue, unique, shift_s) if unique else []
+        return Page([record for record in found if record is not None and record.state is state], after)
+
+    async def _sorted(self, key: bytes, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        score, _, id = (cursor or " ").partition(" ")
+        (flat,) = await self._link.call([PAGE.call((key,), (score, id, limit))])
+        ids = [each.decode() for each in flat[::2]]
+        return ids, f"{flat[-1].decode()} {ids[-1]}" if len(ids) == limit else None
+
+    async def _ready(self, queue: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        keys = self._keys(queue)
+        level, _, at = (cursor or "9 0").partition(" ")
+        priority, start = int(level), int(at)
+        ids: list[str] = []
+        while priority >= 0:
+            wanted = limit - len(ids)
+            (entries,) = await self._link.call(
+                [Command((b"LRANGE", keys.ready[priority], start, start + wanted - 1))]
+            )
+            ids += [entry.decode().partition(" ")[0] for entry in entries]
+            if len(entries) == wanted:
+                return ids, f"{priority} {start + wanted}"
+            priority, start = priority - 1, 0
+        return ids, None
+
+    async def _running(self, queue: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        keys = self._keys(queue)
+        after_consumer, _, after_id = (cursor or " ").partition(" ")
+        (consumers,) = await self._link.call([Command((b"ZRANGE", keys.leases, 0, -1))])
+        ids: list[str] = []
+        for consumer in sorted(each.decode() for each in consumers):
+            if consumer < after_consumer:
+                continue
+            # No more than a consumer's window.
+            (held,) = await self._link.call([Command((b"HKEYS", keys.of_consumer(consumer)[0]))])
+            floor = after_id if consumer == after_consumer else ""
+            for id in sorted(each.decode() for each in held):
+                if id > floor:
+                    ids.append(id)
+                    if len(ids) == limit:
+                        return ids, f"{consumer} {id}"
+        return ids, None

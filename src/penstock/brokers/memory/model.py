@@ -144,7 +144,7 @@ class Model:
         self.renew(now, member)
         lines = [self.lines[queue] for queue in member.queues if queue in self.lines]
         for line in lines:
-            self._promote(now, line, limit)
+            self._promote(now, line, len(line.scheduled))
         deliveries: list[Delivery] = []
         left = max_bytes
         for stored in self._in_order(now, lines):
@@ -360,16 +360,16 @@ class Model:
         return len(over)
 
     def _reclaim(self, now: float, line: Line, limit: int) -> int:
-        lost = [stored for stored in line.running.values() if not self._lease_holds(now, stored.consumer)][
-            :limit
-        ]
-        for stored in reversed(lost):
+        lost = [stored for stored in line.running.values() if not self._lease_holds(now, stored.consumer)]
+        # The newest claims first, so that round after round ends up in front in the order of the claims.
+        taken = lost[::-1][:limit]
+        for stored in taken:
             stored.token = next(self._tokens)
             stored.suspect = True
             stored.crashes += stored.started
             line.lost_total += 1
             self._give_back(now, stored, front=True)
-        return len(lost)
+        return len(taken)
 
     def _lease_holds(self, now: float, consumer: str) -> bool:
         lease = self.leases.get(consumer)

@@ -7,7 +7,17 @@ import pytest
 
 from penstock.core.job import Delivery, JobError
 from penstock.core.lifecycle import JobState
-from penstock.core.settlement import Again, Cancelled, Cause, Dead, Defer, Done, Quarantine, Release, Settlement
+from penstock.core.settlement import (
+    Again,
+    Cancelled,
+    Cause,
+    Dead,
+    Defer,
+    Done,
+    Quarantine,
+    Release,
+    Settlement,
+)
 from penstock.ports.inspector import Cancelling
 from penstock.testing.contract.bench import LEASE_S, Bench, ContractBase, case, names
 

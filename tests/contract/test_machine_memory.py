@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from uuid import uuid4
+
+from penstock.brokers import address
+from penstock.testing.machine import check_broker
+
+
+def test_the_memory_broker_behaves_as_the_model() -> None:
+    check_broker(lambda: address(f"memory://{uuid4().hex}"))

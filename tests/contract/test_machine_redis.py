@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from uuid import uuid4
+
+from penstock.brokers import address
+from penstock.testing.machine import check_broker
+
+
+def test_the_redis_broker_behaves_as_the_model(redis_url: str) -> None:
+    check_broker(lambda: address(redis_url, namespace=uuid4().hex))

@@ -109,11 +109,11 @@ class TaskSpec:
     tags: tuple[str, ...] = ()
     _result_decoder: Decoder | None = None
 
-    def encode_result(self, value: Any) -> bytes | None:
-        """``value`` as JSON; None stays None, a bare state.
+    def encode_result(self, value: Any, most: int) -> bytes | None:
+        """``value`` as JSON of at most ``most`` bytes; None stays None, a bare state.
 
         Raises:
-            ResultRefused: It cannot be written.
+            ResultRefused: It cannot be written, or is larger.
         """
         if value is None:
             return None
@@ -123,6 +123,10 @@ class TaskSpec:
                 raise ResultRefused("a float that is not finite (NaN or infinity)")
         except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             raise ResultRefused(f"{type(value).__name__}: {type(error).__name__}: {error}") from error
+        if len(raw) > most:
+            raise ResultRefused(
+                f"{len(raw):,} bytes, above max_body={most:,}; store it elsewhere and return its key"
+            )
         return raw
 
     def decode_result(self, raw: bytes | None) -> Any:

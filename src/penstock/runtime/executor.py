@@ -158,6 +158,10 @@ class Executor:
         except (InvalidArguments, ConfigError, TypeError) as error:
             log.error("job %s does not fit its task; it is in the dead set: %s", delivery.id, error)
             return Dead(delivery, JobError(type(error).__name__, str(error)), Cause.ARGUMENTS, spent=False)
+        except Exception as error:
+            # Whatever else a body can do to a decoder: the delivery must not stay leased to a worker without it.
+            log.exception("job %s is quarantined: its arguments could not be read", delivery.id)
+            return Quarantine(delivery, f"arguments: {type(error).__name__}")
 
     def dispatch(self, runs: Iterable[Run]) -> None:
         """Hands runs to their lanes, as far as there are slots for them."""
@@ -220,14 +224,20 @@ class Executor:
             if run is not None and run.ask is None:
                 self._ask(run, Ask.CANCEL, Cancelled(run.delivery))
 
-    def lose(self, tokens: Iterable[int]) -> None:
-        """These deliveries belong to other workers now: their runs are asked to end and nothing is settled."""
+    def lose(self, tokens: Iterable[int]) -> int:
+        """These deliveries belong to other workers now: their runs are asked to end and nothing is settled.
+
+        Says how many were still in hand; one that has ended meanwhile was settled, not lost.
+        """
+        count = 0
         for token in tokens:
             run = self._held.pop(token, None)
             if run is not None:
+                count += 1
                 log.warning("job %s of %s was lost to another worker (its lease was over); what this one does "
                             "with it is not recorded", run.delivery.id, run.spec.name)  # fmt: skip
                 self._ask(run, Ask.LOST, None)
+        return count
 
     def _ask(self, run: Run, why: Ask, unstarted: Settlement | None) -> None:
         run.ask = why

@@ -114,11 +114,11 @@ class ThreadLane:
     def recall(self, mono_before: float) -> list[Run]:
         """See ``LaneRunner``."""
         runs: list[Run] = []
-        while self._backlog and self._backlog[0].mono_taken <= mono_before:
-            try:
+        try:
+            while self._backlog[0].mono_taken <= mono_before:
                 runs.append(self._backlog.popleft())
-            except IndexError:  # a thread was quicker
-                break
+        except IndexError:  # no more, or a thread was quicker
+            pass
         return runs
 
     def close(self) -> None:
@@ -186,11 +186,11 @@ class LoopLane:
     def recall(self, mono_before: float) -> list[Run]:
         """See ``LaneRunner``."""
         runs: list[Run] = []
-        while self._backlog and self._backlog[0].mono_taken <= mono_before:
-            try:
+        try:
+            while self._backlog[0].mono_taken <= mono_before:
                 runs.append(self._backlog.popleft())
-            except IndexError:  # the user's loop was quicker
-                break
+        except IndexError:  # no more, or the user's loop was quicker
+            pass
         return runs
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -50,6 +50,7 @@ class Run:
         "envelope",
         "handle",
         "kwargs",
+        "max_result",
         "mono_started",
         "mono_taken",
         "noticed",
@@ -84,6 +85,7 @@ class Run:
         self.noticed = False
         self.pool: Any = None  # the ResourcePool of the process that runs it
         self.stopping = False
+        self.max_result = 1_048_576
         self.progress: bytes | None = None
         self.send_progress: Callable[[bytes], None] | None = None
         self.handle: Any = None  # what its lane needs to reach it: a task, a child
@@ -114,6 +116,7 @@ class Scope:
 
 
 current: ContextVar[Run] = ContextVar("penstock_run")
+_NOTE_LENGTH: Final = 500
 _encode = msgspec.json.Encoder().encode
 
 
@@ -180,9 +183,9 @@ class CurrentJob:
         Args:
             done: How much is done.
             total: Of how much, where that is known.
-            note: A few words.
+            note: A few words; 500 characters are kept.
         """
-        data = _encode({"done": done, "total": total, "note": note})
+        data = _encode({"done": done, "total": total, "note": note[:_NOTE_LENGTH]})
         self._run.progress = data
         if self._run.send_progress is not None:
             self._run.send_progress(data)

@@ -30,7 +30,7 @@ from penstock.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable
 from penstock.ids import new_id
 from penstock.ports.broker import Answer, Beat, Broker, Consumer, Note, Progress, WorkerCard
 from penstock.runtime.executor import Executor
-from penstock.runtime.feeder import Feeder
+from penstock.runtime.feeder import LONGEST_WAIT_S, Feeder
 from penstock.runtime.gate import Gate
 from penstock.runtime.lanes import LaneRunner, LoopLane, ThreadLane
 from penstock.runtime.leases import Leases
@@ -48,6 +48,8 @@ EXIT_LEFT_BEHIND: Final = 4
 # How much may be held beyond the slots: what the fastest no-op worker ends in the time that is fetched ahead.
 WINDOW_AHEAD: Final = 2_000
 CLOSE_WITHIN_S: Final = 5.0
+# A burst ends when a fetch finds nothing, so it does not wait long for more.
+BURST_WAIT_S: Final = 0.05
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class WorkerSettings:
         lease_s: How long the broker waits for a silent worker.
         grace_s: How long running jobs have when the worker stops.
         max_crashes: So many losses with their worker make a job poison.
+        max_result: Bytes of the largest result that is stored.
         burst: Stop when nothing is ready and nothing runs.
         strict: Refuse to start where the broker's settings are warned about.
         app_reference: How a child process finds the application: ``module:attribute``.
@@ -70,6 +73,7 @@ class WorkerSettings:
     lease_s: float = 15.0
     grace_s: float = 25.0
     max_crashes: int = 3
+    max_result: int = 1_048_576
     burst: bool = False
     strict: bool = False
     app_name: str = ""
@@ -112,7 +116,9 @@ class Worker:
         self._io_loop: asyncio.AbstractEventLoop | None = None
         self._io_failed: BaseException | None = None
         self._stop_asked = 0
-        self._stop: asyncio.Event | None = None
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._owns_process = False
         self._notes: list[Note] = []
         self._progress: dict[int, Progress] = {}
         self._started_at = time.time()
@@ -134,6 +140,7 @@ class Worker:
         Raises:
             BrokerMisconfigured: The broker would lose jobs, so the worker does not start.
         """
+        self._owns_process = signals
         if signals:
             self._install_signals()
         io = threading.Thread(target=self._io_thread, name="penstock-io", daemon=True)
@@ -150,9 +157,9 @@ class Worker:
 
     def stop(self, *, at_once: bool = False) -> None:
         """Asks the worker to drain, or to stop at once. From any thread."""
-        loop = self._io_loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._on_stop, at_once)
+        if self._io_loop is None:
+            self._stop_asked += 1
+        self._post(lambda: self._on_stop(at_once))
 
     def _install_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -196,9 +203,17 @@ class Worker:
         except BaseException as error:
             self._io_failed = error
         finally:
+            if self._owns_process and self._exit_code == EXIT_LEFT_BEHIND:
+                self._end_anyway()
             self._end_main()
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
+
+    def _end_anyway(self) -> None:
+        """What outlived its grace may also ignore that its loop ends; it must not keep the process for ever."""
+        timer = threading.Timer(CLOSE_WITHIN_S, os._exit, [EXIT_LEFT_BEHIND])
+        timer.daemon = True
+        timer.start()
 
     def _end_main(self) -> None:
         loop, end = self._user_loop, self._user_end
@@ -207,8 +222,6 @@ class Worker:
         self._main.put("end")
 
     async def _io_main(self) -> None:
-        self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
         if self._stop_asked:
             return
         broker = self._make_broker()
@@ -225,7 +238,6 @@ class Worker:
     async def _open(self, broker: Broker) -> bool:
         """Connects, waiting for a broker that is not there yet; False when stopped meanwhile."""
         backoff = Backoff("connect")
-        assert self._stop is not None
         while not self._stop.is_set():
             try:
                 warnings = await broker.open()
@@ -288,6 +300,7 @@ class Worker:
             finished=lambda: executor.done + executor.failed,
             admit=executor.admit,
             on_empty=self._on_empty,
+            wait_s=BURST_WAIT_S if settings.burst else LONGEST_WAIT_S,
         )
         self._leases = Leases(
             consumer,
@@ -333,6 +346,7 @@ class Worker:
             self._progress[delivery.token] = Progress(delivery, data)
 
         run.send_progress = send
+        run.max_result = self._settings.max_result
 
     def _changed(self) -> None:
         self._feeder.changed()
@@ -347,8 +361,7 @@ class Worker:
 
     def _on_beat(self, beat: Beat) -> None:
         if beat.lost:
-            self._lost += len(beat.lost)
-            self._executor.lose(beat.lost)
+            self._lost += self._executor.lose(beat.lost)
         if beat.cancelled:
             self._executor.cancel(beat.cancelled)
         for command in beat.commands:
@@ -385,7 +398,7 @@ class Worker:
         if at_once or self._stop_asked > 1:
             self._settings.grace_s = 0.0
             self._hurry.set()
-        if self._stop is not None and not self._stop.is_set():
+        if not self._stop.is_set():
             log.info("stopping: running jobs have %g s", self._settings.grace_s)
             self._stop.set()
 

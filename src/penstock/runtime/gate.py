@@ -7,16 +7,12 @@ which of them did it; so one runs at a time, and only the one that was marked is
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from penstock.errors import BrokerError
 from penstock.ports.broker import Beat, Consumer, Started
 from penstock.runtime.run import Run
 from penstock.runtime.service import Backoff
-
-log = logging.getLogger("penstock.worker")
 
 
 class Gate:
@@ -109,7 +105,7 @@ class Gate:
         while True:
             try:
                 beat = await self._consumer.beat(self._lease_s, notes, holding)
-            except BrokerError as error:
+            except Exception as error:
                 await asyncio.sleep(self._backoff.failed(error))
             else:
                 self._backoff.succeeded()

@@ -30,12 +30,18 @@ class Backoff:
         self._mono_complained = 0.0
 
     def failed(self, error: BaseException) -> float:
-        """Notes a failure; returns seconds to wait before the next try."""
+        """Notes a failure; returns seconds to wait before the next try.
+
+        An error that is not the broker's is a bug of Penstock's: it is logged with its traceback.
+        """
         self._wait_s = min(max(self._wait_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)
         now = monotonic()
         if not self._mono_complained or now - self._mono_complained >= COMPLAIN_EVERY_S:
             self._mono_complained = now
-            log.warning("%s: %s; trying again", self._what, error)
+            if isinstance(error, BrokerError):
+                log.warning("%s: %s; trying again", self._what, error)
+            else:
+                log.error("%s: a bug in Penstock, please report it; trying again", self._what, exc_info=error)
         return self._wait_s * random.uniform(0.5, 1.0)
 
     def succeeded(self) -> None:
@@ -85,13 +91,9 @@ class Service:
             try:
                 wait_s = await self.tick()
                 self._backoff.succeeded()
-            except BrokerError as error:
-                wait_s = self._backoff.failed(error)
-                await asyncio.sleep(wait_s)
-                continue
             except Exception as error:
-                log.exception("%s: a bug in Penstock; please report it", self.name)
-                wait_s = self._backoff.failed(error)
+                await asyncio.sleep(self._backoff.failed(error))
+                continue
             if wait_s > 0:
                 await self._pause(wait_s)
 

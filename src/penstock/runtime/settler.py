@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from penstock.core.job import Delivery
 from penstock.core.settlement import Settlement
-from penstock.errors import BrokerError
 from penstock.ports.broker import Consumer
 from penstock.runtime.service import Backoff
-
-log = logging.getLogger("penstock.worker")
 
 # A script stops everybody while it runs; 200 settlements with results are about 1 ms of Redis.
 MOST_A_CALL: Final = 200

@@ -71,13 +71,8 @@ class Settler:
         while True:
             try:
                 lost = await self._consumer.settle(batch, self._number)
-            except BrokerError as error:
-                # Also when the broker refuses (out of memory or disk): the outcome exists only here, so it is kept.
-                await asyncio.sleep(self._backoff.failed(error))
             except Exception as error:
-                log.exception(
-                    "settle: a bug in Penstock; please report it. The outcomes are kept and tried again"
-                )
+                # No answer, out of memory or disk, a bug: the outcome exists only here, so it is kept and sent again.
                 await asyncio.sleep(self._backoff.failed(error))
             else:
                 self._backoff.succeeded()

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
+from secrets import token_hex
 from statistics import median
 from threading import Thread
 from typing import Any, Literal
@@ -179,15 +180,15 @@ async def bare_calls(url: str, count: int) -> float:
 async def adapter_calls(url: str, count: int) -> dict[str, float]:
     """Jobs a second of the adapter's enqueue, and of its fetch and settle one after the other, without an engine."""
     from penstock import brokers
-    from penstock.core.job import Job, Origin, job_id
+    from penstock.core.job import Job, Origin
     from penstock.core.settlement import Done
     from penstock.ports.broker import WorkerCard
 
     broker = brokers.connect(brokers.address(url, namespace="limit"))
     await broker.open()
-    jobs = [Job(job_id("q"), "q", BODY) for _ in range(count)]
+    jobs = [Job(f"q:{n:032x}", "q", BODY) for n in range(count)]
     began = time.perf_counter()
-    await broker.enqueue(jobs, Origin(job_id("p"), 1))
+    await broker.enqueue(jobs, Origin(token_hex(16), 1))
     enqueued = time.perf_counter()
     del jobs
     consumer = await broker.consumer(["q"], window=BATCH, lease_s=15.0, card=WorkerCard("limit", "limit"))

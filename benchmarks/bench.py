@@ -1,0 +1,123 @@
+"""How measuring is done: settings of a run, interleaving, medians, and a row of the table."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.servers import RedisServer
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How thoroughly to measure.
+
+    Attributes:
+        runs: How often each variant runs, interleaved with the others.
+        run_s: How long a run takes at least.
+        samples: How many latencies a run takes.
+        waiting: The large backlog, in jobs.
+        idle_s: How long an idle worker is watched.
+        folder: Where files go.
+    """
+
+    runs: int
+    run_s: float
+    samples: int
+    waiting: int
+    idle_s: float
+    folder: Path
+    quick: bool = False
+
+
+def thorough(folder: Path) -> Plan:
+    """What ``docs/benchmarks.md`` is made of."""
+    return Plan(3, 5.0, 800, 1_000_000, 20.0, folder)
+
+
+def quick(folder: Path) -> Plan:
+    """For development: too short to be quoted."""
+    return Plan(2, 1.5, 200, 100_000, 5.0, folder, quick=True)
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: What ``--only`` calls it.
+        what: What is measured.
+        aim: What it should be, in words.
+        ours: Penstock's figure, with its unit.
+        met: Whether the aim is; None where there is none.
+        limit: The bare loop's figure in the same run, or "".
+        ratio: Ours to the limit's, or None.
+        missed_by: By how much an aim is missed, in words.
+        notes: What else was seen.
+        samples: Every run's figure by variant.
+    """
+
+    name: str
+    what: str
+    aim: str
+    ours: str
+    met: bool | None
+    limit: str = ""
+    ratio: float | None = None
+    missed_by: str = ""
+    notes: list[str] = field(default_factory=list)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+
+
+def interleaved(runs: int, variants: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """A B A B: each variant ``runs`` times, so that what disturbs the machine disturbs all of them."""
+    measured: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in range(runs):
+        for name, run in variants.items():
+            figure = run()
+            measured[name].append(figure)
+            say(f"  {turn + 1}/{runs} {name:34} {figure:12,.4g}")
+    return measured
+
+
+def middle(measured: Mapping[str, list[float]]) -> dict[str, float]:
+    """The median of each variant's runs."""
+    return {name: median(figures) for name, figures in measured.items()}
+
+
+def percentile(samples: list[float], percent: float) -> float:
+    """The smallest sample that at least ``percent`` of them do not exceed."""
+    ordered = sorted(samples)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def say(text: str) -> None:
+    """Progress, for whoever watches."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def until(happened: Callable[[], Any], within_s: float, every_s: float = 0.002) -> Any:
+    """What ``happened`` gives once it gives something true; an error where that takes longer than ``within_s``."""
+    mono_until = time.monotonic() + within_s
+    while not (value := happened()):
+        if time.monotonic() > mono_until:
+            from benchmarks.children import RunFailed
+
+            raise RunFailed(f"nothing happened within {within_s:g} s")
+        time.sleep(every_s)
+    return value
+
+
+@contextmanager
+def redis_server(plan: Plan) -> Iterator[RedisServer]:
+    """A Redis server of our own: a free loopback port, a new folder, nothing persisted."""
+    with TemporaryDirectory(dir=plan.folder) as folder, RedisServer(Path(folder)) as server:
+        yield server

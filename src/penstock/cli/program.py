@@ -1,0 +1,59 @@
+"""``penstock COMMAND``: the table of commands; each is a file beside this one, imported when it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from penstock import __version__
+from penstock.cli.exits import Exit, report
+from penstock.cli.target import Target, words
+
+COMMANDS: Final = {
+    "worker": "Run jobs until told to stop.",
+    "demo": "Watch a sign-up answer at once and its mail follow in the background.",
+}
+
+
+class _Commands(click.Group):
+    """Knows its commands by the table, so that --help imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"penstock.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="penstock")
+@words
+def program() -> None:
+    """Background tasks: penstock -A tasks worker runs them, the other commands look and act."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; returns the exit code of this process."""
+    target = Target()
+    try:
+        code = program.main(list(arguments), prog_name="penstock", standalone_mode=False, obj=target)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("penstock: stopped", err=True)
+        return Exit.FAILED
+    except Exception as error:  # whatever it is, a person reads one line
+        return report(error, debug=target.debug)
+    return code if isinstance(code, int) else Exit.DONE

@@ -19,6 +19,10 @@ from typing import Final
 HEARD: Final = hasattr(socket, "AF_UNIX") and hasattr(os, "O_PATH") and Path("/proc/self/fd").is_dir()
 """Whether this system has such sockets, and a way to name one in a folder whose path is long."""
 
+# A message may get lost; the file is looked at so often whatever the bell says.
+_LOOK_AGAIN_S: Final = 1.0
+# The same where nobody can ring.
+_LOOK_WITHOUT_BELL_S: Final = 0.05
 _MESSAGE_BYTES: Final = 32
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -113,12 +117,17 @@ class Bell:
         self._folder = _Folder(folder_of(database))
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ears: dict[str, Callable[[], None]] = {}
+        self._ears: dict[str, list[Callable[[], None]]] = {}
 
     @property
     def hung(self) -> bool:
         """Whether others can ring it."""
         return self._loop is not None
+
+    @property
+    def look_again_s(self) -> float:
+        """How long to wait for it before the file is looked at all the same."""
+        return _LOOK_AGAIN_S if self.hung else _LOOK_WITHOUT_BELL_S
 
     def make(self) -> None:
         """Makes the socket, with the mode and the group of the file; not on the loop. Safe to call twice."""
@@ -148,11 +157,15 @@ class Bell:
 
     def listen(self, message: str, ear: Callable[[], None]) -> None:
         """Calls ``ear`` for every such message, until ``leave``."""
-        self._ears[message] = ear
+        self._ears.setdefault(message, []).append(ear)
 
-    def leave(self, message: str) -> None:
+    def leave(self, message: str, ear: Callable[[], None]) -> None:
         """Ends ``listen``."""
-        self._ears.pop(message, None)
+        ears = self._ears.get(message, [])
+        if ear in ears:
+            ears.remove(ear)
+        if not ears:
+            self._ears.pop(message, None)
 
     def _hear(self) -> None:
         if self._socket is None:
@@ -162,8 +175,7 @@ class Bell:
                 message = self._socket.recv(_MESSAGE_BYTES)
             except BlockingIOError:
                 return
-            ear = self._ears.get(message.decode("ascii", "replace"))
-            if ear is not None:
+            for ear in tuple(self._ears.get(message.decode("ascii", "replace"), ())):
                 ear()
 
     def silence(self) -> None:
@@ -176,6 +188,16 @@ class Bell:
             (self._folder.path / self.name).unlink(missing_ok=True)
         self._loop = None
         self._folder.close()
+
+
+async def rings(rung: asyncio.Event, timeout_s: float) -> bool:
+    """Waits until ``rung`` is set, at most ``timeout_s``; whether it was."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await rung.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _sweep(path: Path, folder: _Folder) -> None:

@@ -89,7 +89,7 @@ def promote(database: Database, now: float, queue: int, limit: int) -> int:
 def _claim_line(
     database: Database, now: float, want: Want, name: str, queue: int, left: int, claimed: Claimed
 ) -> int:
-    """Claims from one queue; how many bytes there is still room for, -1 where the next job did not fit."""
+    """Claims from one queue; how many bytes there is still room for, below 0 where the next job did not fit."""
     taken: list[tuple[Any, ...]] = []
     expired: list[int] = []
     room = want.limit - len(claimed.deliveries)
@@ -105,7 +105,7 @@ def _claim_line(
         if size > left and (taken or claimed.deliveries):
             left = -1
             break
-        left = max(0, left - size)
+        left -= size
         taken.append(row)
         if len(taken) == room:
             break

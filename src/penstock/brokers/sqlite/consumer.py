@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from penstock.brokers.sqlite import claiming, leasing, settling, waking
+from penstock.brokers.sqlite.bells import rings
 from penstock.brokers.sqlite.claiming import Claimed, Want
 from penstock.brokers.sqlite.leasing import Member
 from penstock.core.job import Delivery
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from penstock.brokers.sqlite.broker import SQLiteBroker
     from penstock.brokers.sqlite.database import Database
 
-# A message may get lost; the file is looked at so often whatever the bell says.
-_LOOK_AGAIN_S: Final = 1.0
-# The same where nobody can ring.
-_LOOK_WITHOUT_BELL_S: Final = 0.05
 # A bell that rings while no fetch waits is for the next one, or for another consumer where that does not come soon.
 _PASS_ON_S: Final = 0.02
 
@@ -75,7 +72,7 @@ class SQLiteConsumer:
 
         key, claimed = await self._broker.writer.run(operation, durable=False, left_over=self._keep)
         if key != self._key:  # it was away for so long that it was forgotten
-            self._broker.bell.leave(waking.work(self._key))
+            self._broker.bell.leave(waking.work(self._key), self._ring)
             self._key = key
             self._broker.bell.listen(waking.work(key), self._ring)
         self._member.keys.update(claimed.keys)
@@ -116,11 +113,11 @@ class SQLiteConsumer:
     async def _wait(self, mono_end: float, due_at: float | None) -> None:
         """Returns where there may be something to claim: the bell, something due, a look; or at the end."""
         loop = asyncio.get_running_loop()
-        look_s = _LOOK_AGAIN_S if self._broker.bell.hung else _LOOK_WITHOUT_BELL_S
+        look_s = self._broker.bell.look_again_s
         while not self._rung.is_set():
             due_s = look_s if due_at is None else max(0.0, due_at - self._broker.now())
             timeout_s = min(look_s, due_s, mono_end - loop.time())
-            if timeout_s <= 0 or await _rings(self._rung, timeout_s):
+            if timeout_s <= 0 or await rings(self._rung, timeout_s):
                 return
             ready, due_at = await self._broker.reader.run(
                 lambda database, _: claiming.look(database, self._member.queues), durable=False
@@ -187,7 +184,7 @@ class SQLiteConsumer:
             return
         self._closed = True
         self._rung.set()
-        self._broker.bell.leave(waking.work(self._key))
+        self._broker.bell.leave(waking.work(self._key), self._ring)
         await self._broker.writer.run(
             lambda database, now: leasing.leave(database, now, self._member), durable=False
         )
@@ -195,12 +192,3 @@ class SQLiteConsumer:
     def _check_open(self) -> None:
         if self._closed:
             raise BrokerError(f"consumer {self.id} is closed; it gave back what it held")
-
-
-async def _rings(bell: asyncio.Event, timeout_s: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await bell.wait()
-    except TimeoutError:
-        return False
-    return True

@@ -32,8 +32,9 @@ _STATEMENTS_CACHED: Final = 200
 
 
 def keys(numbers: Iterable[int]) -> Any:
-    """Numbers as one binding, for ``IN carray(?)``."""
-    return apsw.carray(array("q", numbers))
+    """Keys as one binding, for ``IN carray(?)``."""
+    # It refuses to be empty; no key is 0.
+    return apsw.carray(array("q", numbers) or array("q", (0,)))
 
 
 class Moved(msgspec.Struct):

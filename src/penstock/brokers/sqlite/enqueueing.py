@@ -55,7 +55,7 @@ def _store(database: Database, now: float, queue: int, jobs: Sequence[Job]) -> b
     first = database.draw(len(jobs))
     rows = [_row(first + place, queue, job, now) for place, job in enumerate(jobs)]
     soonest = min(row[5] for row in rows)
-    known_s = database.one(_SQL["next_due"], (queue,)) if soonest > now else None
+    known = database.one(_SQL["next_due"], (queue,)) if soonest > now else None
     left_out: bytes | None = None
     if not _add(database, rows):
         _forget(database, now, queue, jobs)
@@ -70,7 +70,7 @@ def _store(database: Database, now: float, queue: int, jobs: Sequence[Job]) -> b
     moved.ready += ready
     moved.scheduled += len(rows) - ready
     moved.enqueued_total += len(rows)
-    if ready or (soonest > now and (known_s is None or soonest < known_s[0])):
+    if ready or (rows and soonest > now and (known is None or soonest < known[0])):
         waking.wake_one(database, queue)
     return left_out
 

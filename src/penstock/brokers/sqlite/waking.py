@@ -55,13 +55,8 @@ def tell_ended(database: Database, jobs: Sequence[int]) -> None:
 
 
 def watch(database: Database, job: int, bell: str, until: float) -> None:
-    """Asks for ``end(job)`` at ``bell``."""
+    """Asks for ``end(job)`` at ``bell``; what nobody waits for any more goes by its ``until``."""
     database.execute(_SQL["watch"], (job, bell, until))
-
-
-def leave(database: Database, job: int, bell: str) -> None:
-    """Takes ``watch`` back."""
-    database.execute(_SQL["leave"], (job, bell))
 
 
 def _take_out_silent(database: Database) -> None:

@@ -24,4 +24,4 @@ INSERT INTO bodies (job, body) VALUES (?1, ?2);
 SELECT key FROM jobs WHERE queue = ?1 AND forget_at <= ?2 AND id IN carray(?3);
 
 -- [added] Which keys of a range were stored. ?1 first, ?2 last
-SELECT key, state FROM jobs WHERE key BETWEEN ?1 AND ?2;
+SELECT key FROM jobs WHERE key BETWEEN ?1 AND ?2;

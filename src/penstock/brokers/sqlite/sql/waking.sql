@@ -16,13 +16,11 @@ SELECT 1 FROM watching LIMIT 1;
 SELECT bell, job FROM watching WHERE job IN carray(?1);
 
 -- [watch] A process waits for the end of a job. ?1 key, ?2 bell, ?3 until
-INSERT OR REPLACE INTO watching (job, bell, until) VALUES (?1, ?2, ?3);
+INSERT INTO watching (job, bell, until) VALUES (?1, ?2, ?3)
+ON CONFLICT (job, bell) DO UPDATE SET until = max(until, excluded.until);
 
 -- [stop_watching] Nobody has to be told of these jobs any more. ?1 keys (carray)
 DELETE FROM watching WHERE job IN carray(?1);
-
--- [leave] A process does not wait for a job any more. ?1 key, ?2 bell
-DELETE FROM watching WHERE job = ?1 AND bell = ?2;
 
 -- [silent_waiting] Nobody hears this bell. ?1 bell
 DELETE FROM waiting WHERE bell = ?1;

@@ -28,7 +28,8 @@ class RedisBlocking:
         self._namespace = address.namespace
         self._fleet = FleetKeys(address.namespace)
         encrypted, self._options = connection_options(address)
-        self._kind: type[Connection] = SSLConnection if encrypted else Connection
+        # The driver's synchronous side carries no types.
+        self._kind: Any = SSLConnection if encrypted else Connection
         self._options |= {
             "socket_timeout": ANSWER_S,
             "socket_connect_timeout": CONNECT_S,
@@ -37,7 +38,7 @@ class RedisBlocking:
             "socket_keepalive": True,
             "protocol": 2,
         }
-        self._connection = self._kind(**self._options)
+        self._connection: Any = self._kind(**self._options)
         self._queues: dict[str, QueueKeys] = {}
         self._registered: set[str] = set()
 
@@ -95,7 +96,7 @@ class RedisBlocking:
         commands: list[Command] = []
         for queue in queues:
             keys = self._keys(queue)
-            names = keys.all + keys.of_consumer(consumer_id)
+            names = (*keys.all, keys.held(consumer_id))
             commands.append(EXTEND.call(names, (0.0, consumer_id, lease_s)))
         return any(self._call(commands))
 

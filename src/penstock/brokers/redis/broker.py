@@ -124,7 +124,7 @@ class RedisBroker:
         consumer = RedisConsumer(
             self, id or token_hex(16), tuple(queues), card, window=window, lease_s=lease_s
         )
-        await consumer.join()
+        await consumer.join(new=True)
         return consumer
 
     async def maintain(self, queues: Sequence[str], limit: int, lease_s: float) -> Maintained:
@@ -153,7 +153,7 @@ class RedisBroker:
         if not consumers:
             return 0, 0
         keys = self.keys(queue)
-        claims = (keys.of_consumer(consumer.decode())[0] for consumer in consumers)
+        claims = (keys.held(consumer.decode()) for consumer in consumers)
         command = RECLAIM.call((*keys.nobody, *claims), [self.clock_shift_s, limit, *consumers])
         taken, rest = (await self._upkeep.call([command]))[0]
         return taken, rest

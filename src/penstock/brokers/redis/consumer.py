@@ -51,7 +51,7 @@ class RedisConsumer:
         self._window = window
         self._lease_s = lease_s
         self._keys = {queue: broker.keys(queue) for queue in queues}
-        self._names = {queue: keys.all + keys.of_consumer(id) for queue, keys in self._keys.items()}
+        self._names = {queue: (*keys.all, keys.held(id)) for queue, keys in self._keys.items()}
         self._fetching = broker.link()
         self._settling = broker.link()
         self._beating = broker.link()
@@ -62,9 +62,9 @@ class RedisConsumer:
         self._card = card
         self._closed = False
 
-    async def join(self) -> None:
+    async def join(self, *, new: bool = False) -> None:
         """Takes a lease on every queue; also after it was over."""
-        args = (self._broker.clock_shift_s, self.id, self._lease_s)
+        args = (self._broker.clock_shift_s, self.id, self._lease_s, int(new))
         commands = [JOIN.call(names, args) for names in self._names.values()]
         await self._beating.call([*commands, self._heard()])
 
@@ -151,6 +151,8 @@ class RedisConsumer:
                 self._unsure.discard(queue)
             if self._closed:
                 raise self._is_closed()
+            if reply[0] == b"late":
+                raise BrokerError(f"consumer {self.id}: another one uses this id")
             # Its lease was over and its jobs were reclaimed: it goes on under its id.
             await self.join()
             commands, answer_s = [], ANSWER_S
@@ -166,15 +168,17 @@ class RedisConsumer:
             reply[4],
             reply[5],
         )
+        tokens = range(token, token + len(ids) * _QUEUES, _QUEUES)
         deliveries = [
-            Delivery(id.decode(), queue, body, token + at * _QUEUES, priority=digit - 48)
-            for at, (id, body, digit) in enumerate(zip(ids, bodies, digits, strict=True))
+            Delivery(id.decode(), queue, body, token)
+            for id, body, token in zip(ids, bodies, tokens, strict=True)
         ]
+        # Most jobs have no priority and no notes.
+        if digits.strip(b"0"):
+            for delivery, digit in zip(deliveries, digits, strict=True):
+                delivery.priority = digit - 48
         for at in range(0, len(noted), 2):
-            delivery, notes = deliveries[noted[at]], noted[at + 1].split()
-            delivery.attempt, delivery.crashes, delivery.streak = int(notes[0]), int(notes[1]), int(notes[2])
-            delivery.suspect = notes[3] == b"1"
-            delivery.retried_at = float(notes[5])
+            _read_notes(deliveries[noted[at]], noted[at + 1])
         if deliveries:
             self._newest[queue] = deliveries[-1].token // _QUEUES
         return deliveries, float(due) if due else None
@@ -260,3 +264,10 @@ def _notes_of(queue: str, notes: Sequence[Note], holding: Sequence[Delivery]) ->
     for each in held:
         args += (each.id, settling.claim(each))
     return args
+
+
+def _read_notes(delivery: Delivery, packed: bytes) -> None:
+    notes = packed.split()
+    delivery.attempt, delivery.crashes, delivery.streak = int(notes[0]), int(notes[1]), int(notes[2])
+    delivery.suspect = notes[3] == b"1"
+    delivery.retried_at = float(notes[5])

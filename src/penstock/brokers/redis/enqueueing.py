@@ -89,7 +89,7 @@ def command(keys: QueueKeys, number: int, part: Slice, origin: Origin, shift_s: 
     head: tuple[Arg, ...] = (shift_s, origin.number, number)
     if not part.mixed:
         names = (*keys.enqueue, producer, keys.ready[0])
-        pairs = chain.from_iterable([(job.id, job.body) for job in part.jobs])
+        pairs: Iterable[Arg] = chain.from_iterable([(job.id, job.body) for job in part.jobs])
         return ENQUEUE.call(names, (*head, b"plain", *pairs))
     args: list[Arg] = [*head, b"mixed"]
     outcomes: list[bytes] = []

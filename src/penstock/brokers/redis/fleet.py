@@ -85,8 +85,9 @@ class Fleet:
         return sorted(listed, key=lambda card: card.id)
 
     async def _holds(self, consumer: str, queues: Sequence[str]) -> bool:
-        claims = [self._keys(queue).of_consumer(consumer)[0] for queue in queues]
-        return bool(claims) and any(await self._link.call([Command((b"EXISTS", key)) for key in claims]))
+        commands = [Command((b"HKEYS", self._keys(queue).held(consumer))) for queue in queues]
+        replies = await self._link.call(commands) if commands else []
+        return any(b":" in field for fields in replies for field in fields)
 
     async def command(self, worker_id: str, verb: str, expires_s: float, shift_s: float) -> str:
         """Stores an order; returns its id."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from secrets import token_hex
 from typing import Any
 
@@ -29,7 +29,7 @@ class Inbox:
         self._listening = asyncio.Event()
 
     @contextlib.contextmanager
-    def bell(self, id: str) -> Iterator[asyncio.Event]:
+    def bell(self, id: str) -> Generator[asyncio.Event]:
         """An event that is set when the job has ended."""
         bell = asyncio.Event()
         self._bells.setdefault(id, set()).add(bell)
@@ -56,7 +56,7 @@ class Inbox:
             await connection.send_command("SUBSCRIBE", self.channel, check_health=False)
             while True:
                 # No deadline here: a stream that has died is one of the reasons why those who wait look for themselves.
-                message: list[Any] = await connection.read_response(timeout=math.inf)
+                message: Any = await connection.read_response(timeout=math.inf)
                 if message[0] == b"subscribe":
                     self._listening.set()
                 elif message[0] == b"message":

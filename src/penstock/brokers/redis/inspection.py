@@ -74,7 +74,7 @@ class Inspection:
         outcomes = tuple(keys.outcome(id) for id in ids)
         while True:
             consumers = self._consumers.get(queue, [])
-            claims = tuple(keys.of_consumer(consumer.decode())[0] for consumer in consumers)
+            claims = tuple(keys.held(consumer.decode()) for consumer in consumers)
             names = (*keys.nobody, *outcomes, *claims)
             reply: list[Any] = (
                 await self._link.call([script.call(names, (*args, len(ids), *ids, *consumers))])
@@ -130,9 +130,9 @@ class Inspection:
             if consumer < after_consumer:
                 continue
             # No more than a consumer's window.
-            (held,) = await self._link.call([Command((b"HKEYS", keys.of_consumer(consumer)[0]))])
+            (held,) = await self._link.call([Command((b"HKEYS", keys.held(consumer)))])
             floor = after_id if consumer == after_consumer else ""
-            for id in sorted(each.decode() for each in held):
+            for id in sorted(each.decode() for each in held if b":" in each):
                 if id > floor:
                     ids.append(id)
                     if len(ids) == limit:

@@ -44,16 +44,16 @@ class QueueKeys:
         self.wake = self.named("wake")
         self.leases = self.named("leases")
         self.totals = self.named("totals")
-        # Scripts that act for no consumer name a consumer's two keys all the same, so that places do not shift.
-        self.nobody: tuple[bytes, ...] = self.all + self.of_consumer("-")
+        # Scripts that act for no consumer name one's key all the same, so that places do not shift.
+        self.nobody: tuple[bytes, ...] = (*self.all, self.held("-"))
 
     def named(self, name: str) -> bytes:
         """The key of this name."""
         return self.prefix + name.encode()
 
-    def of_consumer(self, consumer: str) -> tuple[bytes, bytes]:
+    def held(self, consumer: str) -> bytes:
         """What a consumer holds, and what its last calls were answered."""
-        return self.prefix + f"k:{consumer}".encode(), self.prefix + f"a:{consumer}".encode()
+        return self.prefix + f"k:{consumer}".encode()
 
     def outcome(self, id: str) -> bytes:
         """How a job ended; it goes by itself when its time is up."""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
-from hiredis import pack_command
+import hiredis
 
 Arg = bytes | str | int | float
+
+_hiredis: Any = hiredis
+# Its own types promise tuples of one.
+pack: Final[Callable[[tuple[Arg, ...]], bytes]] = _hiredis.pack_command
 
 
 class Script:
     """One script; called by its digest, sent whole where the server does not know it."""
 
     def __init__(self, name: str, *preludes: str) -> None:
-        folder = resources.files(__package__) / "lua"
+        folder = resources.files("penstock.brokers.redis") / "lua"
         files = [(folder / f"{each}.lua").read_text(encoding="utf-8") for each in (*preludes, name)]
         self.name = name
         self._text: Final = "\n".join(files).encode()
@@ -41,7 +46,7 @@ class Command:
 
     def packed(self) -> bytes:
         """As it goes over the wire."""
-        return pack_command(self.args)
+        return pack(self.args)
 
     def whole(self) -> Command:
         """The same without the hope that the server knows the script."""

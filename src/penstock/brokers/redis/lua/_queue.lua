@@ -20,13 +20,13 @@
 --      17 ended     zset   id by the moment its entry in "ends" is forgotten
 --   18-27 r0..r9    list   ready jobs of each priority; an entry is an id, or "id line" for an id that was taken anew
 --                          while entries of its former self were still in line
---      28 claims    hash   id -> priority digit, then token (one consumer's)
---      29 answers   hash   the consumer's last fetch number and last settles with what they answered
+--      28 held      hash   one consumer's: id -> priority digit, then token; and, without a colon in their names, its
+--                          last fetch number, its last settles with their answers, and "form" (see join.lua)
 -- ARGV  1 seconds added to the clock (0 outside of tests)
 local JOBS, NOTES, ERRORS, PROGRESS, DUE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local EXPIRY, STALE, DEAD, ODD, ASKED = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local LEASES, TOTALS, WAKE, WATCHED, WITNESS = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
-local ENDS, ENDED, CLAIMS, ANSWERS = KEYS[16], KEYS[17], KEYS[28], KEYS[29]
+local ENDS, ENDED, HELD = KEYS[16], KEYS[17], KEYS[28]
 local call = redis.call
 local clock = call('TIME')
 local now = clock[1] + clock[2] / 1000000 + ARGV[1]
@@ -203,12 +203,12 @@ local function any_ready()
   return false
 end
 
--- The claims in a consumer's hash that are newer than a token: {key, id, priority, token}, added to "claims".
+-- What a consumer holds by tokens above one: {key, id, priority, token}, added to "claims".
 local function collect(claims, key, above)
   local flat = call('HGETALL', key)
   for i = 1, #flat, 2 do
-    local token = tonumber(string.sub(flat[i + 1], 2))
-    if token > above then
+    local token = string.find(flat[i], ':', 1, true) and tonumber(string.sub(flat[i + 1], 2))
+    if token and token > above then
       claims[#claims + 1] = {key, flat[i], tonumber(string.sub(flat[i + 1], 1, 1)), token}
     end
   end

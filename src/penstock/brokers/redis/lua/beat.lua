@@ -5,12 +5,11 @@
 --       then how many progressed, then id, claim, data, ...   then how many held, then id, claim, ...
 -- Returns {claims that are lost, claims to be cancelled}.
 call('ZADD', LEASES, now + ARGV[3], ARGV[2])
-call('HSETNX', ANSWERS, 'joined', text(now))
-call('EXPIRE', ANSWERS, 86400)
+call('PERSIST', HELD)
 local lost, at = {}, 4
 
 local function held(id, claim)
-  if call('HGET', CLAIMS, id) == claim then
+  if call('HGET', HELD, id) == claim then
     return true
   end
   lost[#lost + 1] = claim
@@ -39,15 +38,15 @@ end
 
 local cancelled = {}
 -- The shorter of the two is gone through; what a consumer holds is bounded by its window.
-local asked, mine = call('HLEN', ASKED), call('HLEN', CLAIMS)
+local asked, mine = call('HLEN', ASKED), call('HLEN', HELD)
 if asked > 0 and mine > 0 then
-  local shorter, other = ASKED, CLAIMS
+  local shorter, other = ASKED, HELD
   if mine < asked then
-    shorter, other = CLAIMS, ASKED
+    shorter, other = HELD, ASKED
   end
   for _, id in ipairs(call('HKEYS', shorter)) do
     if call('HEXISTS', other, id) == 1 then
-      cancelled[#cancelled + 1] = call('HGET', CLAIMS, id)
+      cancelled[#cancelled + 1] = call('HGET', HELD, id)
     end
   end
 end

@@ -13,17 +13,17 @@ local consumer, limit, max_bytes = ARGV[2], tonumber(ARGV[5]), tonumber(ARGV[6])
 if not call('ZSCORE', LEASES, consumer) then
   return {'join'}
 end
-local last = call('HGET', ANSWERS, 'fetch')
+local last = call('HGET', HELD, 'fetch')
 if last and tonumber(last) >= tonumber(ARGV[3]) then
   return {'late'}
 end
-call('HSET', ANSWERS, 'fetch', ARGV[3])
+call('HSET', HELD, 'fetch', ARGV[3])
 call('ZADD', LEASES, now + ARGV[4], consumer)
 if ARGV[7] ~= '' then
   -- What a lost reply carried goes back to the front, and is most likely claimed again just below.
   -- No more than one fetch was answered with can be missing, so this is as bounded as a fetch is.
   local undelivered = {}
-  collect(undelivered, CLAIMS, tonumber(ARGV[7]))
+  collect(undelivered, HELD, tonumber(ARGV[7]))
   give_back(undelivered, #undelivered, function() end)
 end
 promote(200)
@@ -139,9 +139,9 @@ if #ids > 0 then
   local pairs_of = {}
   for i, id in ipairs(ids) do
     pairs_of[2 * i - 1] = id
-    pairs_of[2 * i] = digits[i] .. string.format('%.0f', first + (i - 1) * ARGV[8])
+    pairs_of[2 * i] = string.format('%d%.0f', digits[i], first + (i - 1) * ARGV[8])
   end
-  call('HSET', CLAIMS, unpack(pairs_of))
+  call('HSET', HELD, unpack(pairs_of))
   if any_ready() then
     wake()
   end

@@ -5,13 +5,14 @@
 -- ARGV  2 consumer   3 most jobs of this slice
 -- Returns how many remain.
 -- A fetch that is still on its way must find nothing to do: its number is below this one.
-call('HSET', ANSWERS, 'fetch', '9007199254740992')
+call('HSET', HELD, 'fetch', '9007199254740992')
 local claims = {}
-collect(claims, CLAIMS, -1)
+collect(claims, HELD, -1)
 local _, rest = give_back(claims, tonumber(ARGV[3]), function(n) n[4] = 0 end)
 if rest == 0 then
   call('ZREM', LEASES, ARGV[2])
-  call('DEL', ANSWERS)
+  -- A settle that is repeated is still answered.
+  call('EXPIRE', HELD, 3600)
   -- It may have taken a wake token that another consumer waits for.
   if any_ready() then
     wake()

@@ -1,19 +1,20 @@
 -- Takes back the jobs of consumers whose lease is over, a slice at a time: suspects at the front of their line, in the
 -- order of the claims, whoever made them. Those that had been marked started count one more crash.
 --
--- KEYS  as in _queue.lua; from 30 on the claims of each consumer
+-- KEYS  as in _queue.lua; from 29 on what each consumer holds
 -- ARGV  2 most jobs of this slice   3.. the consumers
 -- Returns {how many were taken, how many remain}.
 local quiet_until = call('HGET', WITNESS, 'quiet_until')
 if not quiet_until or tonumber(quiet_until) > now then
   return {0, 0}
 end
-local claims, over = {}, {}
+local claims, over, keys = {}, {}, {}
 for i = 3, #ARGV do
   local ends_at = call('ZSCORE', LEASES, ARGV[i])
   if ends_at and tonumber(ends_at) <= now then
     over[#over + 1] = ARGV[i]
-    collect(claims, KEYS[27 + i], -1)
+    keys[#keys + 1] = KEYS[26 + i]
+    collect(claims, KEYS[26 + i], -1)
   end
 end
 local taken, rest = give_back(claims, tonumber(ARGV[2]), function(n)
@@ -22,6 +23,10 @@ local taken, rest = give_back(claims, tonumber(ARGV[2]), function(n)
 end)
 if rest == 0 and #over > 0 then
   call('ZREM', LEASES, unpack(over))
+  for _, key in ipairs(keys) do
+    -- What its last settles were answered is forgotten, unless it comes back.
+    call('EXPIRE', key, 3600)
+  end
 end
 count('lost', taken)
 return {taken, rest}

@@ -1,6 +1,6 @@
 -- Carries out settlements of one consumer's deliveries in one queue; what it does not hold (any more) is left alone.
 --
--- KEYS  as in _queue.lua; from 30 on the outcome keys of those Done whose result is kept
+-- KEYS  as in _queue.lua; from 29 on the outcome keys of those Done whose result is kept
 -- ARGV  2 consumer   3 number of the settle call   4 slice of the call; the same again is answered as the first time
 --       5 how many plain Done (nothing kept) follow: first their ids, then their claims; then, for each of the others,
 --         its kind, id, claim and
@@ -10,7 +10,7 @@
 --           C cancelled: ttl_s                 R release: 1 for the front, 1 if crashed
 -- Returns the places (from 0, plain ones first) of those that were lost, or {"late"}.
 local number, slice = tonumber(ARGV[3]), 's' .. ARGV[4]
-local before = call('HGET', ANSWERS, slice)
+local before = call('HGET', HELD, slice)
 if before then
   local last, answer = string.match(before, '^(%d+) ?(.*)$')
   if tonumber(last) == number then
@@ -29,7 +29,7 @@ local plain, at = tonumber(ARGV[5]), 6
 local watched = call('EXISTS', WATCHED) == 1
 
 local function let_go(first, last)
-  succeeded = succeeded + call('HDEL', CLAIMS, unpack(ARGV, first, last))
+  succeeded = succeeded + call('HDEL', HELD, unpack(ARGV, first, last))
   call('HDEL', JOBS, unpack(ARGV, first, last))
   if call('EXISTS', NOTES, ERRORS, PROGRESS, ASKED) > 0 then
     call('HDEL', NOTES, unpack(ARGV, first, last))
@@ -45,7 +45,7 @@ local function let_go(first, last)
 end
 
 if plain > 0 then
-  local held = call('HMGET', CLAIMS, unpack(ARGV, at, at + plain - 1))
+  local held = call('HMGET', HELD, unpack(ARGV, at, at + plain - 1))
   -- Runs of held ones are let go with one call each; mostly that is all of them.
   local start = at
   for i = 1, plain do
@@ -138,15 +138,15 @@ end
 
 local fields = {D = 3, A = 2, F = 3, X = 3, Q = 1, C = 1, R = 2}
 local place = plain
-kinds.key = 29
+kinds.key = 28
 while at <= #ARGV do
   local kind, id, claim = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   at = at + 3
   if kind == 'D' then
     kinds.key = kinds.key + 1
   end
-  if call('HGET', CLAIMS, id) == claim then
-    call('HDEL', CLAIMS, id)
+  if call('HGET', HELD, id) == claim then
+    call('HDEL', HELD, id)
     kinds[kind](id, tonumber(string.sub(claim, 1, 1)), string.sub(claim, 2))
   else
     lost[#lost + 1] = place
@@ -157,5 +157,8 @@ end
 push_front(front)
 count('succeeded', succeeded)
 count('failed', failed)
-call('HSET', ANSWERS, slice, string.format('%.0f %s', number, table.concat(lost, ' ')))
+call('HSET', HELD, slice, string.format('%.0f %s', number, table.concat(lost, ' ')))
+if not call('ZSCORE', LEASES, ARGV[2]) then
+  call('EXPIRE', HELD, 3600)
+end
 return lost

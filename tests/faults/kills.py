@@ -1,0 +1,144 @@
+"""``kill -9`` at random moments while jobs run and producers enqueue."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.faults import verdict
+from tests.faults.processes import Process, descendants, gone, ready, worker
+from tests.faults.site import Site
+from tests.faults.verdict import Figures, Kill
+
+ORPHANS_END_WITHIN_S = 3.0
+RECOVERY_SLACK_S = 5.0
+
+
+class Kills:
+    """Whom, how and when: kept for the verdict.
+
+    Args:
+        chance: What chooses the victims and the moments.
+    """
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self.done: list[Kill] = []
+
+    def strike(self, process: Process, how: str) -> None:
+        """Kills ``group``, ``parent`` or ``child`` of a worker; whoever loses its parent by it must end as well."""
+        below = descendants(process.pid)
+        victim = self._chance.choice(below) if how == "child" and below else process.pid
+        doomed = [victim, *descendants(victim)]
+        at_ns = time.monotonic_ns()
+        with contextlib.suppress(ProcessLookupError):
+            if how == "group":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                os.kill(victim, signal.SIGKILL)
+        self.done.append(Kill(at_ns, frozenset(doomed), how))
+        mono_until = time.monotonic() + ORPHANS_END_WITHIN_S
+        while left := [pid for pid in doomed if not gone(pid)]:
+            assert time.monotonic() < mono_until, f"{left} live on without the parent that was killed ({how})"
+            time.sleep(0.01)
+
+
+def run(
+    site: Site,
+    *,
+    rounds: int,
+    chance: random.Random,
+    tasks: Sequence[str],
+    ways: Sequence[str] = ("group", "parent", "child"),
+    workers: int = 3,
+    processes: int = 1,
+    every_s: tuple[float, float] = (0.5, 2.0),
+) -> Figures:
+    """Keeps a fleet under kills while a producer, which is killed as well, enqueues.
+
+    Args:
+        site: The broker.
+        rounds: How many kills of workers.
+        chance: What chooses.
+        tasks: What to enqueue, ``NAME=LONGEST_S``.
+        ways: How to kill.
+        workers: How many of them.
+        processes: ``--processes`` of each.
+        every_s: Between two kills, at least and at most.
+    """
+    environment = site.environment(
+        PENSTOCK_MAX_CRASHES="50"
+    )  # many kills are no poison; that has its own test
+    kills, outs = Kills(chance), [site.folder / f"acks-{number}" for number in range(2)]
+    with contextlib.ExitStack() as stack:
+        fleet = [stack.enter_context(worker(environment, processes=processes)) for _ in range(workers)]
+        for each in fleet:
+            ready(each, processes)
+        producer = stack.enter_context(_producer(site, outs[0], "a", tasks))
+        for number in range(rounds):
+            time.sleep(chance.uniform(*every_s))
+            place = chance.randrange(workers)
+            kills.strike(fleet[place], ways[number % len(ways)])
+            if number == rounds // 2:
+                producer.end()
+                producer = stack.enter_context(_producer(site, outs[1], "b", tasks))
+            if not fleet[place].running:
+                fleet[place].end()
+                fleet[place] = stack.enter_context(worker(environment, processes=processes))
+        producer.signal(signal.SIGTERM)
+        producer.wait_for("producer is done")
+        settle(site, outs, within_s=site.lease_s * 2 + 30)
+        _no_bugs(fleet)
+    return judge(site, outs, kills.done, rounds)
+
+
+def _producer(site: Site, out: Path, prefix: str, tasks: Sequence[str], pause_s: float = 0.01) -> Process:
+    command = ["-m", "tests.faults.producer", str(out), prefix, "0", str(pause_s), "1", *tasks]
+    return Process(command, site.environment())
+
+
+def settle(site: Site, outs: Sequence[Path], within_s: float) -> None:
+    """Waits until every acknowledged job has run to its end."""
+    mono_until = time.monotonic() + within_s
+    while time.monotonic() < mono_until:
+        runs = verdict.runs_of(site.effects)
+        left = [key for key in verdict.acknowledged(outs) if not any(run.end_ns for run in runs.get(key, ()))]
+        if not left:
+            time.sleep(verdict.SETTLED_WITHIN_S)
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{len(left)} acknowledged jobs have not ended after {within_s:g} s: {left[:10]}")
+
+
+def _no_bugs(fleet: Sequence[Process]) -> None:
+    for each in fleet:
+        assert not each.count("a bug in Penstock"), "\n".join(each.output()[-60:])
+
+
+def judge(site: Site, outs: Sequence[Path], kills: Sequence[Kill], rounds: int) -> Figures:
+    """All succeeded; what ran twice had been cut short by a kill; and nobody waited longer than was promised."""
+    acks, runs = verdict.acknowledged(outs), verdict.runs_of(site.effects)
+    together = site.folder / "acknowledged"
+    together.write_text(
+        "".join(out.read_text()[: out.read_text().rfind("\n") + 1] for out in outs if out.exists())
+    )
+    counts, states = verdict.states_of(site.states(together))
+    failed = verdict.all_succeeded(acks, states, runs)
+    assert not failed, f"{len(failed)} of {len(acks)}: {failed[:5]}\n{counts}"
+    strangers = set(runs) - verdict.asked(outs)
+    assert not strangers, f"ran and were never asked for: {sorted(strangers)[:5]}"
+    odd = verdict.unexplained(runs, kills)
+    assert not odd, f"{len(odd)} ran again without a kill: {odd[:5]}"
+    twice, risk = verdict.again(runs), verdict.at_risk(runs, kills)
+    assert twice <= risk, f"{twice} ran again, {risk} had started at the kills"
+    recovery_s = max([*verdict.recoveries_s(runs, kills), *verdict.waits_s(acks, runs, kills)], default=0.0)
+    assert recovery_s <= site.lease_s + RECOVERY_SLACK_S, f"recovery took {recovery_s:.1f} s"
+    for state in ("ready", "scheduled", "running", "failed", "quarantined"):
+        assert counts[state] == 0, counts
+    assert counts["enqueued_total"] == counts["succeeded_total"] >= len(acks), counts
+    return Figures("kill -9", "", rounds, len(acks), len(kills), 0, twice, risk, recovery_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -14,6 +13,7 @@ import msgspec
 
 from penstock.brokers.sqlite import file
 from penstock.brokers.sqlite.bells import Ringer
+from penstock.brokers.sqlite.driver import Connection, Cursor, connect
 from penstock.brokers.sqlite.errors import translated, translating
 from penstock.brokers.sqlite.statements import statements
 from penstock.brokers.sqlite.turnstile import Turnstile
@@ -27,14 +27,6 @@ _SQL: Final = statements("numbers")
 # Behind the turnstile hardly anybody waits in SQLite itself; this bounds the wait for a process that was stopped.
 _BUSY_MS: Final = 5_000
 _LONGEST_LOG_BYTES: Final = 64 * 1024 * 1024
-# More than there are: none is made up at run time.
-_STATEMENTS_CACHED: Final = 200
-
-
-def keys(numbers: Iterable[int]) -> Any:
-    """Keys as one binding, for ``IN carray(?)``."""
-    # It refuses to be empty; no key is 0.
-    return apsw.carray(array("q", numbers) or array("q", (0,)))
 
 
 class Moved(msgspec.Struct):
@@ -68,7 +60,7 @@ class Database:
         self.warnings: list[str] = []
         self._clock = clock
         self._turnstile = Turnstile(path)
-        self._connection: apsw.Connection | None = None
+        self._connection: Connection | None = None
         self._durable: bool | None = None
         self._trim = False
         self._queues: dict[str, int] = {}
@@ -90,13 +82,11 @@ class Database:
                 raise
         _alive.add(self)
 
-    def _connect(self) -> apsw.Connection:
+    def _connect(self) -> Connection:
         # Only one process at a time may turn a new file to write-ahead logging.
         self._turnstile.enter()
         try:
-            connection = apsw.Connection(
-                str(self.path), flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_STATEMENTS_CACHED
-            )
+            connection = connect(str(self.path))
             try:
                 connection.set_busy_timeout(_BUSY_MS)
                 file.prepare(connection, self.path)
@@ -246,13 +236,13 @@ class Database:
     # What operations use
 
     @property
-    def connection(self) -> apsw.Connection:
+    def connection(self) -> Connection:
         """The connection, opened."""
         if self._connection is None:
             raise BrokerUnavailable(f"SQLite file {self.path}: it was closed")
         return self._connection
 
-    def execute(self, statement: str, bindings: Bindings = ()) -> apsw.Cursor:
+    def execute(self, statement: str, bindings: Bindings = ()) -> Cursor:
         """Runs one statement."""
         return self.connection.execute(statement, bindings)
 
@@ -309,7 +299,7 @@ class Database:
 
 # Connections of this process, and those that it has from a parent and must neither use nor close.
 _alive: weakref.WeakSet[Database] = weakref.WeakSet()
-_leaked: list[apsw.Connection] = []
+_leaked: list[Connection] = []
 
 
 def _abandon_all() -> None:

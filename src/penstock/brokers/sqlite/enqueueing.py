@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import apsw
-
 from penstock.brokers.sqlite import waking
 from penstock.brokers.sqlite.database import Database
+from penstock.brokers.sqlite.driver import ids
 from penstock.brokers.sqlite.settling import delete
 from penstock.brokers.sqlite.statements import statements
 from penstock.core.job import Enqueued, Job, Origin
@@ -92,7 +91,7 @@ def _add(database: Database, rows: Sequence[tuple[object, ...]]) -> bool:
 
 def _forget(database: Database, now: float, queue: int, jobs: Sequence[Job]) -> None:
     """Forgets outcomes of these ids whose time is up and that nobody has pruned yet."""
-    ids = apsw.carray(tuple(job.id for job in jobs))
-    over = [key for (key,) in database.rows(_SQL["forgotten"], (queue, now, ids))]
+    wanted = ids(job.id for job in jobs)
+    over = [key for (key,) in database.rows(_SQL["forgotten"], (queue, now, wanted))]
     if over:
         delete(database, over)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -62,7 +62,7 @@ def translated(path: Path, error: BaseException) -> BrokerError:
 
 
 @contextmanager
-def translating(path: Path) -> Iterator[None]:
+def translating(path: Path) -> Generator[None, None, None]:
     """Lets no error of SQLite's or of the file system's through."""
     try:
         yield

@@ -11,6 +11,7 @@ from typing import Final
 
 import apsw
 
+from penstock.brokers.sqlite.driver import Connection
 from penstock.brokers.sqlite.statements import script
 from penstock.errors import BrokerMisconfigured
 
@@ -104,7 +105,7 @@ def make(path: Path) -> int:
         return path.stat().st_mode & 0o777
 
 
-def prepare(connection: apsw.Connection, path: Path) -> None:
+def prepare(connection: Connection, path: Path) -> None:
     """Gives an empty file its schema; to be called where no other process is writing.
 
     Raises:
@@ -120,7 +121,7 @@ def prepare(connection: apsw.Connection, path: Path) -> None:
     connection.execute("COMMIT")
 
 
-def _upgrade(connection: apsw.Connection, path: Path) -> None:
+def _upgrade(connection: Connection, path: Path) -> None:
     version = connection.pragma("user_version")
     if version == VERSION and connection.pragma("application_id") == _APPLICATION_ID:
         return

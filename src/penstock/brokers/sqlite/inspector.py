@@ -42,7 +42,7 @@ class SQLiteInspector:
     async def hang_bell(self) -> None:
         """From now on this broker can be woken. Safe to call twice."""
         if not self.bell.hung:
-            await self.reader.run(lambda *_: self.bell.make(), durable=False)
+            await self.reader.run(lambda _database, _now: self.bell.make(), durable=False)
             self.bell.hang(asyncio.get_running_loop())
 
     async def queues(self) -> Sequence[QueueCounts]:

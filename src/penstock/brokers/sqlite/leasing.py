@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -19,7 +19,8 @@ from penstock.ports.broker import Answer, Beat, Command, Note, Progress, Started
 _SQL: Final = statements("lease")
 _SETTLE: Final = statements("settle")
 
-_encoder = msgspec.json.Encoder()
+_encoder: Final = msgspec.json.Encoder()
+_tokens: Final = msgspec.json.Decoder(list[int])
 
 
 class Member(msgspec.Struct):
@@ -56,13 +57,13 @@ def settle_numbered(
     database: Database, now: float, member: Member, settlements: Sequence[Settlement], number: int
 ) -> frozenset[int]:
     """See ``Consumer.settle``; the tokens of what was lost."""
-    row = database.one(_SETTLE["last_call"], (database.namespace, member.id))
+    row: Any = database.one(_SETTLE["last_call"], (database.namespace, member.id))
     if row is None:  # it was away for so long that it was forgotten
         card = _encoder.encode(member.card)
         row = (database.one(_SQL["keep"], (database.namespace, member.id, card))[0], None, None)
     key, last, answer = row
     if last == number:
-        return frozenset(msgspec.json.decode(answer, type=list[int]))
+        return frozenset(_tokens.decode(answer))
     lost = settle(database, now, key, settlements, member.keys)
     database.execute(_SETTLE["note_call"], (key, number, _encoder.encode(lost), now))
     return frozenset(lost)

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from penstock.brokers.sqlite import waking
-from penstock.brokers.sqlite.database import Database, keys
+from penstock.brokers.sqlite.database import Database
+from penstock.brokers.sqlite.driver import keys
 from penstock.brokers.sqlite.statements import statements
 from penstock.core.codec import encode_error
 from penstock.core.job import Delivery, JobError

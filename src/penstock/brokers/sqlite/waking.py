@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from penstock.brokers.sqlite.database import Database, keys
+from penstock.brokers.sqlite.database import Database
+from penstock.brokers.sqlite.driver import keys
 from penstock.brokers.sqlite.statements import statements
 
 _SQL: Final = statements("waking")

@@ -31,8 +31,8 @@ def fill_limit_redis(url: str, count: str) -> Any:
 
 def fill(_url: str, task: str, count: str) -> Any:
     """Fills Penstock's queue through ``send``'s sibling for many: the public way in."""
-    from benchmarks import noop_mixed_app as mixed
     from benchmarks import noop_app
+    from benchmarks import noop_mixed_app as mixed
 
     tasks = {"noop": noop_app.noop, "noop_result": noop_app.noop_result, "noop_async": mixed.noop_async}
     left, began = int(count), time.monotonic()

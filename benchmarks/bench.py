@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -116,8 +117,37 @@ def until(happened: Callable[[], Any], within_s: float, every_s: float = 0.002) 
     return value
 
 
+class Place:
+    """Where jobs are kept during a run: a server or a file of our own.
+
+    Attributes:
+        url: Its URL.
+    """
+
+    def __init__(self, url: str, empty: Callable[[], None]) -> None:
+        self.url = url
+        self.empty = empty
+
+
 @contextmanager
-def redis_server(plan: Plan) -> Iterator[RedisServer]:
-    """A Redis server of our own: a free loopback port, a new folder, nothing persisted."""
-    with TemporaryDirectory(dir=plan.folder) as folder, RedisServer(Path(folder)) as server:
-        yield server
+def place(plan: Plan, broker: str) -> Iterator[Place]:
+    """A place on ``redis`` (a server on a free loopback port that persists nothing) or ``sqlite`` (a new file)."""
+    with TemporaryDirectory(dir=plan.folder) as name:
+        folder = Path(name)
+        if broker == "sqlite":
+            yield Place(f"sqlite:///{folder}/jobs.db", lambda: _remove_files(folder))
+        else:
+            with RedisServer(folder) as server:
+                yield Place(server.url, lambda: _flush(server.url))
+
+
+def _remove_files(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def _flush(url: str) -> None:
+    import redis
+
+    with redis.Redis.from_url(url, socket_timeout=60) as client:
+        client.execute_command("FLUSHALL", "SYNC")

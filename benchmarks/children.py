@@ -24,7 +24,11 @@ class RunFailed(Exception):
 
 def environment(url: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a measured process is started with."""
-    kept = {name: value for name, value in os.environ.items() if name not in _UNSET and not name.startswith("PENSTOCK_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _UNSET and not name.startswith("PENSTOCK_")
+    }
     return kept | {"PENSTOCK_BROKER_URL": url} | dict(more or {})
 
 
@@ -54,7 +58,19 @@ def acting(name: str, url: str, *args: object) -> Iterator[subprocess.Popen[str]
 
 def worker_command(app: str, concurrency: int, *options: str) -> list[str]:
     """A worker as users start it."""
-    return [sys.executable, "-m", "penstock", "-A", app, "worker", "-c", str(concurrency), "-l", "warning", *options]
+    return [
+        sys.executable,
+        "-m",
+        "penstock",
+        "-A",
+        app,
+        "worker",
+        "-c",
+        str(concurrency),
+        "-l",
+        "warning",
+        *options,
+    ]
 
 
 class WorkerProcess:
@@ -120,5 +136,6 @@ def peak_mb(pid: int) -> float:
 def cpu_s(pid: int) -> float:
     """User and system time; from the scheduler's own figures, since ticks are of 10 ms."""
     return sum(
-        int((thread / "schedstat").read_text().split()[0]) / 1e9 for thread in Path(f"/proc/{pid}/task").iterdir()
+        int((thread / "schedstat").read_text().split()[0]) / 1e9
+        for thread in Path(f"/proc/{pid}/task").iterdir()
     )

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bench import Plan, Row, interleaved, middle, redis_server, say, until
+from benchmarks.bench import Place, Plan, Row, interleaved, middle, say, until
+from benchmarks.bench import place as at
 from benchmarks.children import RunFailed, WorkerProcess, act
-from benchmarks.state import Watcher, flush_redis, told
+from benchmarks.state import Watcher, told
 
 _WITHIN_S = 120.0
 _WARM_UP_JOBS = 20_000
@@ -25,15 +26,7 @@ class Drained:
     peak_mb: float
 
 
-class Fresh:
-    """Where a variant's jobs are: empties it and says its URL."""
-
-    def __init__(self, url: str, empty: Callable[[], None]) -> None:
-        self.url = url
-        self.empty = empty
-
-
-def drain(plan: Plan, place: Fresh, app: str, task: str, count: int) -> Drained:
+def drain(plan: Plan, place: Place, app: str, task: str, count: int) -> Drained:
     """Fills the queue, then starts a worker and takes the time from its first job to the last settlement."""
     place.empty()
     act("fill", place.url, task, count)
@@ -57,7 +50,7 @@ def settled_at(watcher: Watcher, worker: WorkerProcess, count: int) -> float:
     return time.monotonic()
 
 
-def variant(plan: Plan, place: Fresh, app: str, task: str) -> Callable[[], float]:
+def variant(plan: Plan, place: Place, app: str, task: str) -> Callable[[], float]:
     """A drain that takes as long as the plan wants; how many jobs that is was tried before."""
     count = 0
 
@@ -72,7 +65,7 @@ def variant(plan: Plan, place: Fresh, app: str, task: str) -> Callable[[], float
     return run
 
 
-def limit(plan: Plan, place: Fresh, name: str, *args: str) -> Callable[[], float]:
+def limit(plan: Plan, place: Place, name: str, *args: str) -> Callable[[], float]:
     """The bare loop, in the same way."""
     count = 0
 
@@ -95,8 +88,7 @@ def limit(plan: Plan, place: Fresh, name: str, *args: str) -> Callable[[], float
 
 def on_redis(plan: Plan) -> list[Row]:
     """Sync tasks without and with results, and coroutines."""
-    with redis_server(plan) as server:
-        place = Fresh(server.url, lambda: flush_redis(server.url))
+    with at(plan, "redis") as place:
         measured = interleaved(
             plan.runs,
             {
@@ -105,13 +97,17 @@ def on_redis(plan: Plan) -> list[Row]:
                 "sync, results stored": variant(plan, place, "benchmarks.noop_app", "noop_result"),
                 "limit, coroutines": limit(plan, place, "redis", "loop"),
                 "coroutines": variant(plan, place, "benchmarks.noop_async_app", "noop"),
-                "sync, in an application of both kinds": variant(plan, place, "benchmarks.noop_mixed_app", "noop"),
+                "sync, in an application of both kinds": variant(
+                    plan, place, "benchmarks.noop_mixed_app", "noop"
+                ),
             },
         )
     rates = middle(measured)
     threads, coroutines = rates["limit, threads"], rates["limit, coroutines"]
     rows = [
-        _row("drain", "drain no-op sync tasks, Redis, results off", rates["sync"], threads, 0.5, 45_000, 90_000),
+        _row(
+            "drain", "drain no-op sync tasks, Redis, results off", rates["sync"], threads, 0.5, 45_000, 90_000
+        ),
         _row("drain-results", "the same with results stored", rates["sync, results stored"], threads, 0.35),
         _row("drain-async", "the same as coroutines", rates["coroutines"], coroutines, 0.5),
     ]
@@ -131,7 +127,9 @@ def _row(
     if ratio < least:
         missed.append(f"{least * bare - rate:,.0f}/s below {least:g} × the limit")
     if floor:
-        aim += f", and ≥ {floor:,.0f}/s" + (f" where the limit is ≥ {floor_from:,.0f}/s" if floor_from else "")
+        aim += f", and ≥ {floor:,.0f}/s" + (
+            f" where the limit is ≥ {floor_from:,.0f}/s" if floor_from else ""
+        )
         if bare >= floor_from and rate < floor:
             missed.append(f"{floor - rate:,.0f}/s below {floor:,.0f}/s")
     return Row(

@@ -15,14 +15,6 @@ from penstock.core.job import Job, Origin
 from penstock.ports.inspector import QueueCounts
 
 
-def flush_redis(url: str) -> None:
-    """Empties a server of our own, and returns when it is done."""
-    import redis
-
-    with redis.Redis.from_url(url, socket_timeout=60) as client:
-        client.execute_command("FLUSHALL", "SYNC")
-
-
 class Watcher:
     """Asks the broker about the queue ``default`` with as few calls as it can."""
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from penstock.brokers import Address
 from penstock.brokers.redis import enqueueing
+from penstock.brokers.redis.checks import check_server
 from penstock.brokers.redis.consumer import RedisConsumer
 from penstock.brokers.redis.fleet import Fleet
 from penstock.brokers.redis.inbox import Inbox
@@ -63,8 +64,7 @@ class RedisBroker:
         return link
 
     async def open(self) -> Sequence[str]:
-        await self._upkeep.call([Command((b"PING",))])
-        return []
+        return await check_server(self._upkeep, self.address.shown())
 
     async def close(self) -> None:
         await self._inbox.close()

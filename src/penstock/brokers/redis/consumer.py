@@ -160,14 +160,11 @@ class RedisConsumer:
         return self._deliveries(queue, reply)
 
     def _deliveries(self, queue: str, reply: list[Any]) -> tuple[list[Delivery], float | None]:
-        token, due, ids, bodies, digits, noted = (
-            int(reply[0]),
-            reply[1],
-            reply[2],
-            reply[3],
-            reply[4],
-            reply[5],
-        )
+        token, due = int(reply[0]), reply[1]
+        ids: list[bytes] = reply[2]
+        bodies: list[bytes] = reply[3]
+        digits: bytes = reply[4]
+        noted: list[Any] = reply[5]
         tokens = range(token, token + len(ids) * _QUEUES, _QUEUES)
         deliveries = [
             Delivery(id.decode(), queue, body, token)

@@ -59,6 +59,14 @@ class Link:
         Raises:
             BrokerError: Not reached, not answered in time, or refused; see ``penstock.errors``.
         """
+        replies = await self.ask(commands, answer_s)
+        for reply in replies:
+            if isinstance(reply, driver.ResponseError):
+                raise translated(reply, self._shown)
+        return replies
+
+    async def ask(self, commands: Sequence[Command], answer_s: float = ANSWER_S) -> list[Any]:
+        """As ``call``; what the server refused stands among the replies as the driver's ``ResponseError``."""
         async with self._turn:
             try:
                 async with asyncio.timeout(answer_s + (0.0 if self._connection.is_connected else CONNECT_S)):
@@ -75,9 +83,6 @@ class Link:
                 if isinstance(error, (driver.RedisError, OSError, TimeoutError)):
                     raise translated(error, self._shown) from None
                 raise
-        for reply in replies:
-            if isinstance(reply, driver.ResponseError):
-                raise translated(reply, self._shown)
         return replies
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:

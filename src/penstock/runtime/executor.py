@@ -252,6 +252,8 @@ class Executor:
         """Tells every run that the worker drains."""
         for run in self._held.values():
             run.stopping = True
+        for lane in self._lanes.values():
+            lane.stopping()
 
     def recall(self, mono_before: float) -> int:
         """Gives back to the broker what came in before that moment and has not begun; says how many."""

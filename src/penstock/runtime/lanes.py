@@ -45,6 +45,10 @@ class LaneRunner(Protocol):
         """Gives back the runs that came in before that moment and have not begun."""
         ...
 
+    def stopping(self) -> None:
+        """The worker drains; each run in hand has been told."""
+        ...
+
     def close(self) -> None:
         """Ends the lane; what still runs is left to itself."""
         ...
@@ -66,10 +70,36 @@ def call(run: Run, pool: ResourcePool) -> Settlement:
     return succeeded(run, value)
 
 
+async def acall(run: Run, pool: ResourcePool) -> Settlement:
+    """``call`` for a coroutine function."""
+    current.set(run)
+    run.pool = pool
+    spec = run.spec
+    try:
+        if spec.arguments.injected:
+            await pool.afill(run)
+        value = await spec.function(*run.args, **run.kwargs)
+        if run.scope is not None:
+            await aclose_scope(run, None)
+    except BaseException as error:  # as in call(): whatever a job raises is the job's outcome
+        return failed(run, await _aclosed_after(run, error))
+    return succeeded(run, value)
+
+
 def _closed_after(run: Run, error: BaseException) -> BaseException:
     """Closes a failed job's own resources; an error of theirs is the one to report, with the job's as its context."""
     try:
         close_scope(run, error)
+    except BaseException as closing:
+        return closing
+    return error
+
+
+async def _aclosed_after(run: Run, error: BaseException) -> BaseException:
+    if run.scope is None:
+        return error
+    try:
+        await aclose_scope(run, error)
     except BaseException as closing:
         return closing
     return error
@@ -120,6 +150,9 @@ class ThreadLane:
         except IndexError:  # no more, or a thread was quicker
             pass
         return runs
+
+    def stopping(self) -> None:
+        """See ``LaneRunner``."""
 
     def close(self) -> None:
         """See ``LaneRunner``."""
@@ -193,6 +226,9 @@ class LoopLane:
             pass
         return runs
 
+    def stopping(self) -> None:
+        """See ``LaneRunner``."""
+
     def close(self) -> None:
         """See ``LaneRunner``; the loop itself is ended by whoever runs it."""
 
@@ -230,23 +266,11 @@ class LoopLane:
             task.add_done_callback(self._tasks.discard)
 
     async def _run(self, run: Run) -> None:
-        current.set(run)
-        run.pool = self._pool
-        spec = run.spec
         timer = None
         if run.timeout_s is not None:
             assert self._loop is not None
             timer = self._loop.call_later(run.timeout_s, self._time_out, run)
-        try:
-            if spec.arguments.injected:
-                await self._pool.afill(run)
-            value = await spec.function(*run.args, **run.kwargs)
-            if run.scope is not None:
-                await aclose_scope(run, None)
-        except BaseException as error:  # as in call(): whatever a job raises is the job's outcome
-            settlement = failed(run, await _aclosed_after(run, error))
-        else:
-            settlement = succeeded(run, value)
+        settlement = await acall(run, self._pool)
         if timer is not None:
             timer.cancel()
         self._running -= 1
@@ -258,13 +282,3 @@ class LoopLane:
         if run.ask is None:
             run.ask = Ask.TIMEOUT
             self._cancel(run)
-
-
-async def _aclosed_after(run: Run, error: BaseException) -> BaseException:
-    if run.scope is None:
-        return error
-    try:
-        await aclose_scope(run, error)
-    except BaseException as closing:
-        return closing
-    return error

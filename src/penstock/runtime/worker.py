@@ -34,6 +34,7 @@ from penstock.runtime.feeder import LONGEST_WAIT_S, Feeder
 from penstock.runtime.gate import Gate
 from penstock.runtime.lanes import LaneRunner, LoopLane, ThreadLane
 from penstock.runtime.leases import Leases
+from penstock.runtime.loops import new_event_loop
 from penstock.runtime.maintenance import Maintenance
 from penstock.runtime.resources import ResourcePool
 from penstock.runtime.run import Run
@@ -66,6 +67,7 @@ class WorkerSettings:
         burst: Stop when nothing is ready and nothing runs.
         strict: Refuse to start where the broker's settings are warned about.
         app_reference: How a child process finds the application: ``module:attribute``.
+        command_line: Settings that were given there, for the application in child processes.
     """
 
     queues: Sequence[str]
@@ -78,6 +80,7 @@ class WorkerSettings:
     strict: bool = False
     app_name: str = ""
     app_reference: str = ""
+    command_line: Mapping[str, Any] = field(default_factory=dict[str, Any])
     consumer_id: str = field(default_factory=new_id)
     version: str = ""
 
@@ -125,6 +128,7 @@ class Worker:
         self._lost = 0
         self._exit_code = EXIT_DRAINED
         self._answered: set[str] = set()
+        self._wait_for_children: Callable[[], None] = lambda: None
         self.ready = threading.Event()
 
     @property
@@ -150,6 +154,7 @@ class Worker:
                 self._run_user_loop()
         finally:
             io.join(CLOSE_WITHIN_S)
+            self._wait_for_children()
         self._pool.close()
         if self._io_failed is not None:
             raise self._io_failed
@@ -331,7 +336,10 @@ class Worker:
         if Lane.PROCESS in used:
             from penstock.runtime.process_lane import ProcessLane
 
-            lanes[Lane.PROCESS] = ProcessLane(size, self._settings.app_reference, executor.finish)
+            settings = self._settings
+            lane = ProcessLane(size, settings.app_reference, executor.finish, settings.command_line)
+            lanes[Lane.PROCESS] = lane
+            self._wait_for_children = lane.join
         return lanes
 
     # --- what the duties tell each other
@@ -501,12 +509,3 @@ async def _either(awaitable: Any, wait_s: float) -> None:
             await awaitable
     except TimeoutError:
         return
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """The event loop: uvloop's where it is installed, else asyncio's."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

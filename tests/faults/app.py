@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import time
+from pathlib import Path
 
 from penstock import Penstock
 
@@ -55,6 +56,19 @@ def kill_own_process(key: str) -> None:
     """Poison."""
     _note(f"start {key}")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(retry=False)
+def as_told(key: str) -> int:
+    """Goes on while the file ``told`` beside the effects says ``wait``; then fails, or returns its process."""
+    _note(f"start {key}")
+    told = Path(os.environ["FAULTS_EFFECTS"]).with_name("told")
+    while (order := told.read_text()) == "wait":
+        time.sleep(0.01)
+    _note(f"end {key}")
+    if order == "fail":
+        raise ValueError("as told")
+    return os.getpid()
 
 
 @app.task(retry=False)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from penstock import Penstock
 from tests.faults.processes import ROOT
 from tests.servers import RedisServer
 
 BROKERS = ("sqlite", "redis")
+T = TypeVar("T")
 
 
 class Site:
@@ -26,12 +30,40 @@ class Site:
         lease_s: The lease of the workers.
     """
 
-    def __init__(self, url: str, folder: Path, lease_s: float, server: RedisServer | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        lease_s: float,
+        server: RedisServer | None = None,
+        namespace: str = "penstock",
+    ) -> None:
         self.url = url
         self.folder = folder
         self.lease_s = lease_s
         self.server = server
+        self.namespace = namespace
         folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def broker(self) -> str:
+        """``sqlite`` or ``redis``."""
+        return self.url.partition(":")[0]
+
+    def part(self, name: str) -> Site:
+        """A site beside this one, with jobs of its own, on the same server."""
+        folder = self.folder / name
+        url = self.url if self.server is not None else f"sqlite:///{folder / 'jobs.db'}"
+        return Site(url, folder, self.lease_s, self.server, name)
+
+    @contextmanager
+    def client(self) -> Iterator[Penstock]:
+        """An application without tasks: it sends by name and looks at what became of it."""
+        app = Penstock("faults-client", broker=self.url, namespace=self.namespace)
+        try:
+            yield app
+        finally:
+            app.close()
 
     @property
     def effects(self) -> Path:
@@ -42,6 +74,7 @@ class Site:
         """What workers and producers are told."""
         return {
             "PENSTOCK_BROKER_URL": self.url,
+            "PENSTOCK_NAMESPACE": self.namespace,
             "PENSTOCK_LEASE": f"{self.lease_s:g}",
             "FAULTS_EFFECTS": str(self.effects),
             **more,
@@ -54,15 +87,16 @@ class Site:
             [sys.executable, "-m", "tests.faults.states", str(acknowledged), str(out)],
             check=True,
             cwd=ROOT,
-            env={**dict(_environment()), **self.environment()},
+            env={**os.environ, **self.environment()},
         )
         return out
 
 
-def _environment() -> Iterator[tuple[str, str]]:
-    import os
-
-    yield from os.environ.items()
+def side_by_side(work: Callable[[int], T], rounds: int, at_once: int) -> list[T]:
+    """Runs rounds that mostly wait, several at once; the first error of any is raised when all have ended."""
+    with ThreadPoolExecutor(at_once) as threads:
+        futures: Sequence[Any] = [threads.submit(work, number) for number in range(rounds)]
+    return [future.result() for future in futures]
 
 
 @contextmanager

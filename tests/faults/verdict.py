@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -131,16 +132,16 @@ def unexplained(runs: dict[str, list[Run]], kills: Sequence[Kill]) -> list[str]:
     return [
         f"{later} after {earlier}"
         for each in runs.values()
-        for earlier, later in zip(each, each[1:], strict=False)
+        for earlier, later in itertools.pairwise(each)
         if (kill := _killed(earlier, kills)) is None or later.start_ns < kill.at_ns
     ]
 
 
 def _killed(run: Run, kills: Sequence[Kill]) -> Kill | None:
     for kill in kills:
-        if run.pid in kill.pids and run.start_ns <= kill.at_ns + ORPHANS_END_WITHIN_S * _S:
-            if not run.end_ns or run.end_ns >= kill.at_ns - SETTLED_WITHIN_S * _S:
-                return kill
+        began = run.pid in kill.pids and run.start_ns <= kill.at_ns + ORPHANS_END_WITHIN_S * _S
+        if began and (not run.end_ns or run.end_ns >= kill.at_ns - SETTLED_WITHIN_S * _S):
+            return kill
     return None
 
 

@@ -17,6 +17,7 @@ class Portal:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._pid = 0
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -33,7 +34,8 @@ class Portal:
             if self._loop is None:
                 self._pid = os.getpid()
                 loop = self._loop = asyncio.new_event_loop()
-                threading.Thread(target=loop.run_forever, name="penstock-portal", daemon=True).start()
+                self._thread = threading.Thread(target=loop.run_forever, name="penstock-portal", daemon=True)
+                self._thread.start()
             return self._loop
 
     @property
@@ -49,4 +51,7 @@ class Portal:
             return
         asyncio.run_coroutine_threadsafe(last, loop).result()
         loop.call_soon_threadsafe(loop.stop)
+        if self._thread is not None:
+            self._thread.join()
+        loop.close()
         self._loop = None

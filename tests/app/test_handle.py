@@ -161,7 +161,7 @@ def test_expiry(app: Penstock, working: Working) -> None:
     @app.task
     def f() -> None: ...
 
-    job = f.options(expires=0.001).delay()
+    job = f.options(expires=datetime.now(UTC)).delay()
     with working(), pytest.raises(JobExpired):
         job.result(10)
 

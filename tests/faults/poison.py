@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from penstock.core.lifecycle import JobState
 from tests.faults import verdict
 from tests.faults.processes import worker
-from tests.faults.site import Site, side_by_side
+from tests.faults.site import Site, counts_of, record_of, side_by_side
 from tests.faults.verdict import Figures
 
 GOOD = 500
@@ -25,8 +25,7 @@ def run(site: Site, *, rounds: int, tasks: Sequence[str] = ("kill_own_process",)
         at_once: Rounds side by side, each with jobs of its own.
     """
     deaths = side_by_side(lambda number: _round(site.part(f"poison-{number}"), tasks[number % len(tasks)]), rounds, at_once)
-    figures = Figures("one poison job among 500", site.broker, rounds, rounds * (GOOD + 1), sum(deaths))
-    return figures
+    return Figures("one poison job among 500", site.broker, rounds, rounds * (GOOD + 1), sum(deaths))
 
 
 def _round(site: Site, guilty: str) -> int:
@@ -45,9 +44,10 @@ def _round(site: Site, guilty: str) -> int:
                     _wait_for_the_good(site, mono_until)
                     break
                 deaths += 1
-        record = app.call(_record(app, handle.id))
+        record = app.call(record_of(app, handle.id))
+        assert record is not None
         assert (record.cause, record.crashes) == ("poison", MAX_CRASHES), record
-        counts = app.call(_counts(app))
+        counts = app.call(counts_of(app))
     assert (counts.failed, counts.succeeded_total) == (1, GOOD), counts
     assert counts.ready == counts.running == counts.scheduled == counts.quarantined == 0, counts
     return deaths
@@ -59,10 +59,3 @@ def _wait_for_the_good(site: Site, mono_until: float) -> None:
         time.sleep(0.05)
     time.sleep(verdict.SETTLED_WITHIN_S)
 
-
-async def _record(app, id):  # type: ignore[no-untyped-def]
-    return await (await app.inspector()).get(id)
-
-
-async def _counts(app):  # type: ignore[no-untyped-def]
-    return next(each for each in await (await app.inspector()).queues() if each.queue == "default")

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from penstock import Penstock
+from penstock.core.job import JobRecord
+from penstock.ports.inspector import QueueCounts
 from tests.faults.processes import ROOT
 from tests.servers import RedisServer
 
@@ -90,6 +92,16 @@ class Site:
             env={**os.environ, **self.environment()},
         )
         return out
+
+
+async def record_of(app: Penstock, id: str) -> JobRecord | None:
+    """What the broker knows of a job."""
+    return await (await app.inspector()).get(id)
+
+
+async def counts_of(app: Penstock, queue: str = "default") -> QueueCounts:
+    """A queue's counts."""
+    return next(each for each in await (await app.inspector()).queues() if each.queue == queue)
 
 
 def side_by_side(work: Callable[[int], T], rounds: int, at_once: int) -> list[T]:

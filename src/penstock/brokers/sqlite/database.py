@@ -46,6 +46,12 @@ class Moved(msgspec.Struct):
 class Database:
     """A connection, used by one thread at a time.
 
+    Args:
+        path: The file.
+        namespace: Sets applications in one file apart.
+        clock: The broker's.
+        patient: Its thread does nothing else, and may wait for its turn for as long as it takes.
+
     Attributes:
         path: The file.
         namespace: Sets applications in one file apart.
@@ -53,13 +59,15 @@ class Database:
         warnings: What was found odd when the file was opened, a line each.
     """
 
-    def __init__(self, path: Path, namespace: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path, namespace: str, clock: Callable[[], float], *, patient: bool = False
+    ) -> None:
         self.path = path
         self.namespace = namespace
         self.ringer = Ringer(path)
         self.warnings: list[str] = []
         self._clock = clock
-        self._turnstile = Turnstile(path)
+        self._turnstile = Turnstile(path, patient=patient)
         self._connection: Connection | None = None
         self._durable: bool | None = None
         self._trim = False

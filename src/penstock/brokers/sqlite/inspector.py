@@ -31,8 +31,8 @@ class SQLiteInspector:
 
     def __init__(self, path: Path, namespace: str) -> None:
         self.clock_shift_s = 0.0
-        self.writer = Writer(Database(path, namespace, self.now), "sqlite-writer")
-        self.reader = Reader(Database(path, namespace, self.now), "sqlite-reader")
+        self.writer = Writer(Database(path, namespace, self.now, patient=True), "sqlite-writer")
+        self.reader = Reader(Database(path, namespace, self.now, patient=True), "sqlite-reader")
         self.bell = Bell(path, namespace)
 
     def now(self) -> float:

@@ -5,33 +5,35 @@ that drains keeps producers waiting for seconds. Here a waiter stands in the fir
 so that who has just had the second finds the first taken and lets the waiter in.
 
 It makes waiting fair and nothing else: what is stored is guarded by SQLite's lock. So a wait for it that lasts too
-long (a process that was stopped in the middle of a write) goes on to SQLite's own waiting, which ends in an error.
+long (for a process that was stopped in the middle of a write) goes on to SQLite's own waiting, which ends in an error.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
+from threading import Event, Lock, Thread
 from typing import Final
 
 if sys.platform != "win32":
     import fcntl
 
 _PATIENCE_S: Final = 2.0
-# flock cannot wait for a limited time; looking again so often costs next to nothing and delays a turn by less than
-# the commit that it waits for takes.
-_FIRST_PAUSE_S: Final = 0.000_05
-_LONGEST_PAUSE_S: Final = 0.002
 
 
 class Turnstile:
-    """The two locks of one connection."""
+    """The two locks, as one connection uses them.
 
-    def __init__(self, database: Path) -> None:
+    Args:
+        database: The file.
+        patient: The thread that enters has nothing else to do, and may wait for as long as it takes.
+    """
+
+    def __init__(self, database: Path, *, patient: bool) -> None:
         self._paths = tuple(Path(f"{database}-{name}") for name in ("turn", "write"))
         self._files: list[int] = []
+        self._patient = patient
 
     def open(self, mode: int) -> None:
         """Opens the files, made with ``mode`` where they are not there."""
@@ -43,16 +45,23 @@ class Turnstile:
         if sys.platform == "win32":  # it has no such locks; SQLite's own waiting has to do
             return
         turn, write = self._files
-        mono_end = time.monotonic() + _PATIENCE_S
-        if not _lock(turn, mono_end):
-            return
-        _lock(write, mono_end)
-        fcntl.flock(turn, fcntl.LOCK_UN)
+        if self._lock(turn):
+            self._lock(write)
+            fcntl.flock(turn, fcntl.LOCK_UN)
 
     def leave(self) -> None:
         """Lets the next one in. Also where ``enter`` gave up waiting."""
         if sys.platform != "win32":
             fcntl.flock(self._files[1], fcntl.LOCK_UN)
+
+    def _lock(self, file: int) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not self._patient:
+                return _Wait(file).get()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        return True
 
     def close(self) -> None:
         """Closes the files; what this connection has locked is free. Safe to call twice."""
@@ -61,15 +70,32 @@ class Turnstile:
         self._files.clear()
 
 
-def _lock(file: int, mono_end: float) -> bool:
-    pause_s = _FIRST_PAUSE_S
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= mono_end:
-                return False
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
-        else:
-            return True
+class _Wait:
+    """A wait for a lock that can be given up, which flock alone cannot: a thread of its own does the waiting.
+
+    To try again and again instead is never fair to who tries: the lock goes to those who wait for it.
+    """
+
+    def __init__(self, file: int) -> None:
+        # Its own, because the caller may close his before the lock is free. Both share one lock.
+        self._file = os.dup(file)
+        self._over = Event()
+        self._deciding = Lock()
+        self._got = self._given_up = False
+
+    def get(self) -> bool:
+        """Whether the lock could be had in time."""
+        Thread(target=self._wait, name="penstock-sqlite-turn", daemon=True).start()
+        self._over.wait(_PATIENCE_S)
+        with self._deciding:
+            self._given_up = not self._got
+            return self._got
+
+    def _wait(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        with self._deciding:
+            if self._given_up:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._got = not self._given_up
+        os.close(self._file)
+        self._over.set()

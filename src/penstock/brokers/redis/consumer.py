@@ -100,25 +100,26 @@ class RedisConsumer:
         """Goes through the queues in their order until the limits are reached; waits before it, where told to."""
         deliveries: list[Delivery] = []
         next_due_s: float | None = None
+        room_bytes = max_bytes
         for place, queue in enumerate(self._queues):
-            room, room_bytes = limit - len(deliveries), max_bytes - sum(len(each.body) for each in deliveries)
-            if room <= 0 or (room_bytes <= 0 and deliveries):
+            room = limit - len(deliveries)
+            if room <= 0:
                 break
-            got, due_s = await self._claim(queue, place, min(room, _STEP_JOBS), room_bytes, pause_s)
+            got, due_s, full = await self._claim(
+                queue, place, min(room, _STEP_JOBS), room_bytes, not deliveries, pause_s
+            )
             pause_s = None
-            if got and len(got[0].body) > room_bytes and deliveries:
-                # A first body above the limit comes alone, which it does not behind another queue's jobs.
-                self._newest[queue] = min(self._newest[queue], got[0].token // _QUEUES - 1)
-                self._unsure.add(queue)
-                break
             deliveries += got
+            room_bytes -= sum(len(each.body) for each in got)
             if due_s is not None and (next_due_s is None or due_s < next_due_s):
                 next_due_s = due_s
+            if full:
+                break
         return Fetched(deliveries, next_due_s)
 
     async def _claim(
-        self, queue: str, place: int, limit: int, max_bytes: int, pause_s: float | None
-    ) -> tuple[list[Delivery], float | None]:
+        self, queue: str, place: int, limit: int, max_bytes: int, alone: bool, pause_s: float | None
+    ) -> tuple[list[Delivery], float | None, bool]:
         commands: list[Command] = []
         answer_s = ANSWER_S
         if pause_s is not None:
@@ -140,6 +141,7 @@ class RedisConsumer:
                 _QUEUES,
                 place,
                 KEEP_EXPIRED_S,
+                int(alone),
             ]
             commands.append(FETCH.call(self._names[queue], args))
             sure = queue not in self._unsure
@@ -159,7 +161,7 @@ class RedisConsumer:
         self._unsure.discard(queue)
         return self._deliveries(queue, reply)
 
-    def _deliveries(self, queue: str, reply: list[Any]) -> tuple[list[Delivery], float | None]:
+    def _deliveries(self, queue: str, reply: list[Any]) -> tuple[list[Delivery], float | None, bool]:
         token, due = int(reply[0]), reply[1]
         ids: list[bytes] = reply[2]
         bodies: list[bytes] = reply[3]
@@ -178,7 +180,7 @@ class RedisConsumer:
             _read_notes(deliveries[noted[at]], noted[at + 1])
         if deliveries:
             self._newest[queue] = deliveries[-1].token // _QUEUES
-        return deliveries, float(due) if due else None
+        return deliveries, float(due) if due else None, reply[6] == 1
 
     async def settle(self, settlements: Sequence[Settlement], number: int) -> Sequence[Delivery]:
         parts = settling.parts(settlements)

@@ -76,7 +76,7 @@ class Fleet:
             card = _decode(encoded)
             seen_at, until_at, *queues = moments.get(consumer, b"0 0").decode().split()
             card.seen_at = float(seen_at)
-            if float(until_at) > now or await self._holds(consumer.decode(), queues):
+            if float(until_at) > now or await self._lives(consumer.decode(), queues, now):
                 listed.append(card)
             else:
                 gone.append(consumer.decode())
@@ -84,10 +84,16 @@ class Fleet:
             await self._link.call(leave_commands(self._fleet, *gone))
         return sorted(listed, key=lambda card: card.id)
 
-    async def _holds(self, consumer: str, queues: Sequence[str]) -> bool:
-        commands = [Command((b"HKEYS", self._keys(queue).held(consumer))) for queue in queues]
+    async def _lives(self, consumer: str, queues: Sequence[str], now: float) -> bool:
+        """Whether a consumer that was not heard of has a lease on a queue (a fetch renews it too), or holds jobs."""
+        commands: list[Command] = []
+        for queue in queues:
+            keys = self._keys(queue)
+            commands.append(Command((b"ZSCORE", keys.leases, consumer)))
+            commands.append(Command((b"HKEYS", keys.held(consumer))))
         replies = await self._link.call(commands) if commands else []
-        return any(b":" in field for fields in replies for field in fields)
+        leased = any(ends_at is not None and float(ends_at) > now for ends_at in replies[::2])
+        return leased or any(b":" in field for fields in replies[1::2] for field in fields)
 
     async def command(self, worker_id: str, verb: str, expires_s: float, shift_s: float) -> str:
         """Stores an order; returns its id."""

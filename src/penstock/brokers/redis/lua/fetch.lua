@@ -3,12 +3,13 @@
 --
 -- KEYS  as in _queue.lua
 -- ARGV  2 consumer   3 number of this fetch; one that is not above the last is a late copy, and does nothing
---       4 lease_s    5 most jobs   6 most bytes (one larger body comes alone)
+--       4 lease_s    5 most jobs   6 most bytes
 --       7 "" where the last reply arrived; else the last token known here: newer ones were claimed and never delivered
 --       8 what a token is multiplied by, and 9 what is added to it: the queue's place among the consumer's
---      10 seconds that an expired job's state is kept
+--      10 seconds that an expired job's state is kept   11 1 where one larger body may come alone
 -- Returns {"join"} where the consumer has no lease, {"late"}, or
---         {first token, seconds to the next due moment or "", ids, bodies, priorities as digits, {place, notes, ...}}
+--         {first token, seconds to the next due moment or "", ids, bodies, priorities as digits, {place, notes, ...},
+--          1 where the next job did not fit into the bytes}
 local consumer, limit, max_bytes = ARGV[2], tonumber(ARGV[5]), tonumber(ARGV[6])
 if not call('ZSCORE', LEASES, consumer) then
   return {'join'}
@@ -29,7 +30,7 @@ end
 promote(200)
 
 local ids, bodies, digits, noted = {}, {}, {}, {}
-local bytes, full = 0, false
+local bytes, full, alone = 0, false, ARGV[11] == '1'
 
 -- An entry whose job was cancelled, has expired or was deleted while it stood in line.
 local function skip(id)
@@ -68,7 +69,7 @@ local function take(priority, names, first)
   for i, body in ipairs(some) do
     if body == false then
       skip(names[first + i - 1])
-    elseif bytes + #body > max_bytes and #ids > 0 then
+    elseif bytes + #body > max_bytes and (#ids > 0 or not alone) then
       full = true
       for back = #names, first + i - 1, -1 do
         call('LPUSH', line_of(priority), names[back])
@@ -88,7 +89,7 @@ local function take_noted(priority, names)
     local id, n = live(name)
     if id then
       local body = call('HGET', JOBS, id)
-      if bytes + #body > max_bytes and #ids > 0 then
+      if bytes + #body > max_bytes and (#ids > 0 or not alone) then
         full = true
         if n[7] > 0 then
           call('ZADD', EXPIRY, n[7], id)
@@ -150,4 +151,4 @@ local next_due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
 if next_due then
   next_due = text(math.max(0, next_due - now))
 end
-return {string.format('%.0f', first), next_due or '', ids, bodies, table.concat(digits), noted}
+return {string.format('%.0f', first), next_due or '', ids, bodies, table.concat(digits), noted, full and 1 or 0}

@@ -108,12 +108,17 @@ class Penstock:
     def __repr__(self) -> str:
         return f"<Penstock {self.name!r} on {self.address.shown()}>"
 
-    def configure(self, command_line: Mapping[str, Any] | None = None) -> None:
+    def configure(self, command_line: Mapping[str, Any] | None = None, folder: Path | None = None) -> None:
         """Reads the settings again, with those of a command line on top.
+
+        Args:
+            command_line: Settings given there; None means not given.
+            folder: Where the search for a settings file begins, instead of the folder of the application's module.
 
         Raises:
             ConfigError: One of them cannot work.
         """
+        self._folder = folder or self._folder
         self.settings = settings = Settings(self._folder, self._code, command_line)
         root = settings.folder or self._folder
         self.address: Address = address(settings["broker_url"], check_queue_name(settings["namespace"]), root)

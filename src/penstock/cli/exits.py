@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import click
 
-from penstock.errors import BrokerUnavailable, ConfigError, PenstockError
+from penstock.errors import BrokerUnavailable, ConfigError, InvalidArguments, PenstockError, UnknownTask
 
 
 class Exit(IntEnum):
@@ -23,7 +23,7 @@ class Exit(IntEnum):
 def exit_code_of(error: Exception) -> Exit:
     """The exit code for an error that ended a command."""
     match error:
-        case click.UsageError() | ConfigError():
+        case click.UsageError() | ConfigError() | InvalidArguments() | UnknownTask():
             return Exit.USAGE
         case BrokerUnavailable():
             return Exit.UNREACHABLE
@@ -35,8 +35,11 @@ def report(error: Exception, *, debug: bool) -> Exit:
     """Says on standard error what went wrong: one line, or the traceback where ``debug``; returns the exit code."""
     if debug:
         traceback.print_exception(error)
-    elif isinstance(error, click.ClickException):
+    elif isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
+    elif isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "penstock"
+        click.echo(f"{command}: {one_line(error.format_message())} (see {command} --help)", err=True)
     elif isinstance(error, PenstockError):
         click.echo(f"penstock: {one_line(str(error))}", err=True)
     else:

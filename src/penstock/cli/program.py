@@ -15,6 +15,16 @@ from penstock.cli.target import Target, words
 COMMANDS: Final = {
     "worker": "Run jobs until told to stop.",
     "demo": "Watch a sign-up answer at once and its mail follow in the background.",
+    "queues": "How many jobs stand where.",
+    "jobs": "The jobs that wait, run or are dead.",
+    "job": "All that is known of one job.",
+    "dead": "What failed for good or could not be read.",
+    "workers": "Who runs jobs; orders to one of them.",
+    "enqueue": "Enqueue a task by its name.",
+    "retry": "Run dead and quarantined jobs again.",
+    "cancel": "Cancel jobs that wait or run.",
+    "purge": "Delete jobs without a trace.",
+    "config": "Every setting, its value and where it came from.",
 }
 
 

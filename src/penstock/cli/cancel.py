@@ -1,0 +1,30 @@
+"""``penstock cancel``: jobs that wait end at once, jobs that run are asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from penstock.cli.acting import PASSES, Action, carry_out, choosing
+from penstock.cli.asking import Opened
+from penstock.cli.filters import Filter
+from penstock.cli.target import Target
+from penstock.core.job import JobRecord
+from penstock.core.lifecycle import JobState
+from penstock.ports.inspector import Cancelling
+
+
+@click.command()
+@choosing
+@click.pass_obj
+def command(target: Target, /, ids: tuple[str, ...], chosen: Filter, dry_run: bool, yes: bool) -> int:
+    """Cancel jobs, by their ids or a filter: those that wait end at once, those that run are asked to."""
+    states = (JobState.SCHEDULED, JobState.READY, JobState.RUNNING)
+    action = Action("cancel", "cancelled", states, frozenset(states), _cancel, PASSES)
+    return carry_out(target, action, ids, chosen, dry_run=dry_run, yes=yes)
+
+
+async def _cancel(opened: Opened, records: Sequence[JobRecord]) -> Sequence[str]:
+    asked = [record.id for record in records if not record.cancel_requested]
+    return await opened.inspector.change(asked, Cancelling())

@@ -1,0 +1,24 @@
+"""``penstock dead``: what failed for good, or could not be read."""
+
+from __future__ import annotations
+
+import click
+
+from penstock.cli.asking import ask
+from penstock.cli.filters import Filter, filters
+from penstock.cli.jobs import LIMIT, show
+from penstock.cli.target import Target, words
+from penstock.core.lifecycle import JobState
+
+
+@click.command()
+@words
+@filters
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=LIMIT, show_default=True, help="At most so many; 0: all."
+)
+@click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
+@click.pass_obj
+def command(target: Target, /, chosen: Filter, limit: int, as_json: bool) -> None:
+    """What failed for good or could not be read. `penstock job ID` tells more, `penstock retry ID` runs it again."""
+    ask(target, lambda opened: show(opened, chosen, (JobState.FAILED, JobState.QUARANTINED), limit, as_json))

@@ -31,7 +31,9 @@ def run(site: Site, *, rounds: int, at_once: int = 6) -> Figures:
         rounds: How many.
         at_once: Rounds side by side, each with jobs and workers of its own.
     """
-    runs = side_by_side(lambda number: _round(site.part(f"pause-{number}"), WAYS[number % 3]), rounds, at_once)
+    runs = side_by_side(
+        lambda number: _round(site.part(f"pause-{number}"), WAYS[number % 3]), rounds, at_once
+    )
     refused = f"{rounds} late outcomes, all refused and counted; the jobs ran {sum(runs)} times in all"
     return Figures("SIGSTOP beyond the lease, then SIGCONT", site.broker, rounds, rounds, notes=[refused])
 
@@ -82,7 +84,9 @@ def _started(site: Site, times: int) -> None:
     """Waits for that many starts of the job."""
     mono_until = time.monotonic() + site.lease_s + _WITHIN_S
     while len(verdict.runs_of(site.effects).get("job", ())) < times:
-        assert time.monotonic() < mono_until, f"the job has not started {times} times: {verdict.runs_of(site.effects)}"
+        assert time.monotonic() < mono_until, (
+            f"the job has not started {times} times: {verdict.runs_of(site.effects)}"
+        )
         time.sleep(0.02)
 
 

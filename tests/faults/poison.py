@@ -15,7 +15,9 @@ GOOD = 500
 MAX_CRASHES = 3
 
 
-def run(site: Site, *, rounds: int, tasks: Sequence[str] = ("kill_own_process",), at_once: int = 10) -> Figures:
+def run(
+    site: Site, *, rounds: int, tasks: Sequence[str] = ("kill_own_process",), at_once: int = 10
+) -> Figures:
     """Each round: exactly one dead, 500 succeeded.
 
     Args:
@@ -24,21 +26,29 @@ def run(site: Site, *, rounds: int, tasks: Sequence[str] = ("kill_own_process",)
         tasks: The guilty ones, in turn.
         at_once: Rounds side by side, each with jobs of its own.
     """
-    deaths = side_by_side(lambda number: _round(site.part(f"poison-{number}"), tasks[number % len(tasks)]), rounds, at_once)
+    deaths = side_by_side(
+        lambda number: _round(site.part(f"poison-{number}"), tasks[number % len(tasks)]), rounds, at_once
+    )
     return Figures("one poison job among 500", site.broker, rounds, rounds * (GOOD + 1), sum(deaths))
 
 
 def _round(site: Site, guilty: str) -> int:
     with site.client() as app:
         names = ["tick"] * (GOOD // 2) + [guilty] + ["tick"] * (GOOD // 2)
-        handles = [app.send(f"tests.faults.app.{name}", f"{name}-{number}") for number, name in enumerate(names)]
+        handles = [
+            app.send(f"tests.faults.app.{name}", f"{name}-{number}") for number, name in enumerate(names)
+        ]
         handle = handles[GOOD // 2]
         deaths = 0
         mono_until = time.monotonic() + (MAX_CRASHES + 1) * (site.lease_s + 5)
         while True:
-            with worker(site.environment(PENSTOCK_MAX_CRASHES=str(MAX_CRASHES)), more=["--grace", "1"]) as process:
+            with worker(
+                site.environment(PENSTOCK_MAX_CRASHES=str(MAX_CRASHES)), more=["--grace", "1"]
+            ) as process:
                 while process.running and handle.status() is not JobState.FAILED:
-                    assert time.monotonic() < mono_until, f"not in the dead set: {handle.status()}, {deaths} deaths"
+                    assert time.monotonic() < mono_until, (
+                        f"not in the dead set: {handle.status()}, {deaths} deaths"
+                    )
                     time.sleep(0.05)
                 if handle.status() is JobState.FAILED:
                     _wait_for_the_good(site, mono_until)
@@ -58,4 +68,3 @@ def _wait_for_the_good(site: Site, mono_until: float) -> None:
         assert time.monotonic() < mono_until, "good jobs are missing"
         time.sleep(0.05)
     time.sleep(verdict.SETTLED_WITHIN_S)
-

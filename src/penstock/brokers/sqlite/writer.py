@@ -71,10 +71,15 @@ class Writer:
         try:
             async with asyncio.timeout(_DEADLINE_S):
                 return await answer
-        except TimeoutError:
-            raise BrokerUnavailable(
-                f"SQLite file {self.database.path}: no answer within {_DEADLINE_S:g} s; is its disk busy or gone?"
-            ) from None
+        except BaseException as error:
+            # The answer may have come in the same turn of the loop as the cancellation: then nobody has read it.
+            if left_over is not None and answer.done() and not answer.cancelled() and answer.exception() is None:
+                left_over(answer.result())
+            if isinstance(error, TimeoutError):
+                raise BrokerUnavailable(
+                    f"SQLite file {self.database.path}: no answer within {_DEADLINE_S:g} s; is its disk busy or gone?"
+                ) from None
+            raise
 
     async def close(self) -> None:
         """Ends the thread once it has done what was asked of it. Safe to call twice."""

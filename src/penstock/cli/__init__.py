@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from penstock.ports.broker import BlockingProducer
+
 
 def main() -> None:
     """Runs ``penstock`` with the arguments of this process; ends it with the command's exit code."""
     import sys
 
+    pulse = None
+    if "worker" in sys.argv:
+        from penstock.runtime.guard import fork_guard
+
+        pulse = fork_guard(connect, wanted="--no-guard" not in sys.argv)
+
     from penstock.cli.program import run
 
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], pulse))
+
+
+def connect(url: str, scheme: str, namespace: str) -> BlockingProducer:
+    """What a guard or a supervisor beats through; imported when it must."""
+    from penstock.brokers import Address, connect_blocking
+
+    return connect_blocking(Address(url, scheme, namespace))

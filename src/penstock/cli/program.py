@@ -11,6 +11,7 @@ import click
 from penstock import __version__
 from penstock.cli.exits import Exit, report
 from penstock.cli.target import Target, words
+from penstock.runtime.guard import Pulse
 
 COMMANDS: Final = {
     "worker": "Run jobs until told to stop.",
@@ -56,9 +57,9 @@ def program() -> None:
     """Background tasks: penstock -A tasks worker runs them, the other commands look and act."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Runs one command; returns the exit code of this process."""
-    target = Target()
+def run(arguments: Sequence[str], pulse: Pulse | None = None) -> int:
+    """Runs one command; returns the exit code of this process. ``pulse``: where a worker tells its beats."""
+    target = Target(pulse=pulse)
     try:
         code = program.main(list(arguments), prog_name="penstock", standalone_mode=False, obj=target)
     except (click.Abort, KeyboardInterrupt):

@@ -14,6 +14,7 @@ from penstock.errors import ConfigError
 if TYPE_CHECKING:
     from penstock.app import Penstock
     from penstock.brokers import Address
+    from penstock.runtime.guard import Pulse
     from penstock.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,11 +32,13 @@ class Target:
         broker_url: ``-b``: the broker's URL.
         loglevel: ``-l``.
         given: Settings that the command's own options name.
+        pulse: Where a worker tells its beats: to its guard or its supervisor.
     """
 
     reference: str | None = None
     broker_url: str | None = None
     loglevel: str | None = None
+    pulse: Pulse | None = None
     given: dict[str, Any] = field(default_factory=dict[str, Any])
     _app: Penstock | None = None
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock import __version__
+from penstock.cli import connect
 from penstock.cli.target import Target, words
 from penstock.core.job import check_queue_name
 from penstock.errors import ConfigError
 
 if TYPE_CHECKING:
     from penstock.app import Penstock
+    from penstock.runtime.guard import Pulse
     from penstock.runtime.worker import WorkerSettings
 
 log = logging.getLogger("penstock.worker")
@@ -50,10 +52,19 @@ def command(target: Target, /, application: str | None, burst: bool, **given: An
     app = target.app()
     set_up_output(app.settings["loglevel"])
     settings = worker_settings(app, burst=burst)
-    say_hello(app, settings)
+    settings.command_line = target.command_line
+    pulse = target.pulse
+    settings.supervised = pulse is not None and pulse.supervised
+    if not settings.supervised:
+        say_hello(app, settings)
+    if pulse is not None and (
+        app.settings["processes"] > 1 or not (app.settings["guard"] or pulse.supervised)
+    ):
+        pulse.close()
+        pulse = None
     if app.settings["processes"] > 1:
         return run_processes(app, settings)
-    return run_worker(app, settings)
+    return run_worker(app, settings, pulse)
 
 
 def worker_settings(app: Penstock, *, burst: bool) -> WorkerSettings:
@@ -75,16 +86,29 @@ def worker_settings(app: Penstock, *, burst: bool) -> WorkerSettings:
     )
 
 
-def run_worker(app: Penstock, settings: WorkerSettings) -> int:
+def run_worker(app: Penstock, settings: WorkerSettings, pulse: Pulse | None) -> int:
     """Runs one worker on this thread until it is stopped; returns the exit code."""
     from penstock.runtime.worker import Worker
 
-    return Worker(app.tasks, app.connect, settings, on_unknown=lambda name: warn_unknown(app, name)).run()
+    worker = Worker(
+        app.tasks,
+        app.connect,
+        settings,
+        on_unknown=lambda name: warn_unknown(app, name),
+        on_beat=lambda longest_s: None if pulse is None else pulse.beat(longest_s),
+    )
+    if pulse is not None:
+        pulse.introduce(app.address, settings.consumer_id, settings.queues, settings.lease_s)
+    return worker.run()
 
 
 def run_processes(app: Penstock, settings: WorkerSettings) -> int:
     """Runs several worker processes under a supervisor until it is stopped; returns the exit code."""
-    raise ConfigError("--processes: start several workers for now")
+    from penstock.runtime.supervisor import run
+
+    argv = [sys.executable, "-m", "penstock", *sys.argv[1:], "--processes", "1"]
+    processes: int = app.settings["processes"]
+    return run(argv, processes, grace_s=settings.grace_s, connect=connect, guard=app.settings["guard"])
 
 
 def queues_of(app: Penstock) -> list[str]:

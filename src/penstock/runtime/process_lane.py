@@ -24,6 +24,7 @@ from time import monotonic
 from typing import Any, Final
 
 from penstock.core.settlement import Defer, Release
+from penstock.runtime.ended import Ended
 from penstock.runtime.frames import (
     Asked,
     FromChild,
@@ -56,31 +57,6 @@ FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 30.0
 CLOSE_WITHIN_S: Final = 5.0
 RECEIVE_BYTES: Final = 262_144
-
-
-class Ended:
-    """How a process ended, in words."""
-
-    def __init__(self, status: int, peak_bytes: int = 0) -> None:
-        self.code = os.waitstatus_to_exitcode(status)
-        self._peak_bytes = peak_bytes
-
-    def __str__(self) -> str:
-        if self.code >= 0:
-            how = f"ended with exit code {self.code}"
-        else:
-            how = f"was killed by {signal_name(-self.code)}"
-            if self.code == -signal.SIGKILL:
-                how += " (by hand, or by the kernel for want of memory)"
-        return f"{how}, peak memory {self._peak_bytes / 1e6:.0f} MB" if self._peak_bytes else how
-
-
-def signal_name(number: int) -> str:
-    """``SIGKILL`` for 9."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 class _Child:

@@ -65,6 +65,7 @@ class WorkerSettings:
         max_crashes: So many losses with their worker make a job poison.
         max_result: Bytes of the largest result that is stored.
         burst: Stop when nothing is ready and nothing runs.
+        supervised: A supervisor started it and passes signals on.
         strict: Refuse to start where the broker's settings are warned about.
         app_reference: How a child process finds the application: ``module:attribute``.
         command_line: Settings that were given there, for the application in child processes.
@@ -77,6 +78,7 @@ class WorkerSettings:
     max_crashes: int = 3
     max_result: int = 1_048_576
     burst: bool = False
+    supervised: bool = False
     strict: bool = False
     app_name: str = ""
     app_reference: str = ""
@@ -93,8 +95,8 @@ class Worker:
         make_broker: Makes the broker, on the I/O loop.
         settings: How to run.
         on_unknown: Told the name of each task that is met and not known, once a name.
-        on_beat: Called after each answered beat with the longest timeout running (None: a job without one runs), for
-            the guard.
+        on_beat: Called after each answered beat with the longest timeout of the tasks and of what runs (None: one has
+            none), for the guard.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Worker:
         self._io_loop: asyncio.AbstractEventLoop | None = None
         self._io_failed: BaseException | None = None
         self._stop_asked = 0
+        self._drain_asked = False
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._owns_process = False
@@ -167,8 +170,13 @@ class Worker:
         self._post(lambda: self._on_stop(at_once))
 
     def _install_signals(self) -> None:
+        # A supervisor passes on what it gets, and whoever stops the service may signal everybody: for its workers all
+        # such signals are one, and hurrying has a signal of its own.
+        supervised = self._settings.supervised
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _n, _f: self.stop())
+            signal.signal(number, lambda _n, _f: self._drain_once() if supervised else self.stop())
+        if supervised:
+            signal.signal(signal.SIGUSR2, lambda _n, _f: self.stop(at_once=True))
         if hasattr(signal, "SIGTSTP"):
             signal.signal(signal.SIGTSTP, lambda _n, _f: self._post(self._quiet))
         if hasattr(signal, "SIGUSR1"):
@@ -410,6 +418,11 @@ class Worker:
             log.info("stopping: running jobs have %g s", self._settings.grace_s)
             self._stop.set()
 
+    def _drain_once(self) -> None:
+        if not self._drain_asked and not self._stop_asked:
+            self._drain_asked = True
+            self.stop()
+
     def _on_empty(self) -> None:
         if self._settings.burst and not self._executor.load and not self._settler.pending:
             self._on_stop(at_once=False)
@@ -450,7 +463,9 @@ class Worker:
         return "quiet" if feeder is not None and feeder.quiet else "running"
 
     def _pulse(self) -> None:
-        timeouts = [run.timeout_s for run in self._executor.running()]
+        # Of all tasks, not only of what runs: the job that holds the GIL may have begun since.
+        timeouts = [spec.timeout_s for spec in self._registry.values()]
+        timeouts += [run.timeout_s for run in self._executor.running()]
         self._guard_pulse(
             None if None in timeouts else max((t for t in timeouts if t is not None), default=0.0)
         )

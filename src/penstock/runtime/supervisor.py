@@ -1,0 +1,285 @@
+"""``--processes N``: starts the worker processes, watches them, starts again those that die, and passes signals on.
+
+One thread, waiting in one place. Works as process 1 of a container: it reaps whatever ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+from collections.abc import Sequence
+from time import monotonic
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from penstock.runtime.ended import Ended
+from penstock.runtime.guard import SUPERVISED
+from penstock.runtime.wards import Ward
+
+if TYPE_CHECKING:
+    from penstock.runtime.wards import Connect
+
+log = logging.getLogger("penstock.supervisor")
+
+EXIT_USAGE: Final = 2
+EXIT_LEFT_BEHIND: Final = 4
+# A worker that ends so soon, or before it has reached its broker, is taken for one that would do so again.
+SOON_S: Final = 3.0
+LONGEST_BACKOFF_S: Final = 30.0
+# What a worker may take beyond its grace period to tell the broker and close.
+CLOSE_WITHIN_S: Final = 15.0
+LOOK_EVERY_S: Final = 5.0
+_READ_BYTES: Final = 65_536
+
+
+class _Slot:
+    """One worker process and its successors.
+
+    Attributes:
+        pid: Of the process that runs now; 0 for none.
+        code: How the last one ended, once none will follow or while the next is waited for.
+        over: No other will follow.
+        failures: How many in a row ended soon.
+        mono_retry: When to start the next one.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.pid = 0
+        self.code = 0
+        self.over = False
+        self.failures = 0
+        self.mono_started = 0.0
+        self.mono_retry = 0.0
+        self.reading = -1
+        self.ward: Ward | None = None
+
+    def __str__(self) -> str:
+        return f"worker process {self.number} (pid {self.pid})"
+
+
+class Supervisor:
+    """Runs until all its workers have ended.
+
+    Args:
+        argv: The command of one worker process.
+        processes: How many.
+        grace_s: How long a worker gives its jobs when it stops; one that takes much longer is killed.
+        connect: Makes a blocking producer of a URL, a scheme and a namespace, to beat for a silent worker.
+        guard: Whether to beat for silent workers.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], processes: int, *, grace_s: float, connect: Connect, guard: bool = True
+    ) -> None:
+        self._argv = list(argv)
+        self._slots = [_Slot(number) for number in range(1, processes + 1)]
+        self._grace_s = grace_s
+        self._connect = connect
+        self._guard = guard
+        self._signals: list[int] = []
+        self._stops = 0
+        self._fatal = 0
+        self._mono_kill: float | None = None
+
+    def run(self) -> int:
+        """Returns the exit code: the workers' highest, 4 where work was left behind."""
+        bell, ring = os.pipe()
+        os.set_blocking(ring, False)
+        os.set_blocking(bell, False)
+        old = signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
+        handled = [signal.SIGTERM, signal.SIGINT, signal.SIGTSTP, signal.SIGUSR1, signal.SIGCHLD]
+        before = {number: signal.signal(number, self._on_signal) for number in handled}
+        try:
+            while self._start_due():
+                self._wait(bell)
+                self._obey()
+                self._reap()
+                self._kill_overdue()
+        finally:
+            signal.set_wakeup_fd(old)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.close(bell)
+            os.close(ring)
+        return self._exit_code()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signals.append(number)
+
+    # --- starting
+
+    def _start_due(self) -> bool:
+        """Starts the workers whose time has come; says whether there is anything left to wait for."""
+        for slot in self._slots:
+            if not slot.pid and not slot.over:
+                if self._stops:
+                    slot.over = True
+                elif slot.mono_retry <= monotonic():
+                    self._start(slot)
+        return not all(slot.over for slot in self._slots)
+
+    def _start(self, slot: _Slot) -> None:
+        slot.reading, writing = os.pipe()
+        os.set_inheritable(writing, True)
+        environment = {**os.environ, SUPERVISED: f"{os.getpid()}:{writing}"}
+        try:
+            # A group of its own: Ctrl-C at a terminal comes here alone and is passed on once.
+            slot.pid = os.posix_spawn(self._argv[0], self._argv, environment, setpgroup=0)
+        except OSError as error:
+            log.error("worker process %d cannot be started: %s", slot.number, error)
+            os.close(slot.reading)
+            self._backs_off(slot)
+            return
+        finally:
+            os.close(writing)
+        slot.mono_started = monotonic()
+        slot.ward = Ward(slot.pid, self._connect, log.warning)
+        log.info("%s started", slot)
+
+    def _backs_off(self, slot: _Slot) -> float:
+        slot.failures += 1
+        wait_s = 0.0 if slot.failures == 1 else min(2.0 ** (slot.failures - 2), LONGEST_BACKOFF_S)
+        slot.mono_retry = monotonic() + wait_s
+        return wait_s
+
+    # --- waiting
+
+    def _wait(self, bell: int) -> None:
+        """Until a signal comes, a worker says something, or something is due."""
+        now = monotonic()
+        reading = {slot.reading: slot for slot in self._slots if slot.pid and slot.reading >= 0}
+        until = [slot.mono_retry - now for slot in self._slots if not slot.pid and not slot.over]
+        if self._guard:
+            until += [slot.ward.wait_s(now) for slot in self._slots if slot.pid and slot.ward is not None]
+        if self._mono_kill is not None:
+            until.append(self._mono_kill - now)
+        wait_s = 0.0 if self._signals else max(min([*until, LOOK_EVERY_S]), 0.0)
+        for fd in select.select([bell, *reading], [], [], wait_s)[0]:
+            data = b""
+            with contextlib.suppress(BlockingIOError):
+                data = os.read(fd, _READ_BYTES)
+            slot = reading.get(fd)
+            if slot is not None and slot.ward is not None:
+                if data:
+                    slot.ward.hear(data, monotonic())
+                else:
+                    self._close(slot)
+        if self._guard:
+            for slot in self._slots:
+                if slot.pid and slot.ward is not None and slot.ward.due(monotonic()):
+                    slot.ward.beat()
+
+    def _close(self, slot: _Slot) -> None:
+        if slot.reading >= 0:
+            os.close(slot.reading)
+            slot.reading = -1
+
+    # --- signals
+
+    def _obey(self) -> None:
+        while self._signals:
+            number = self._signals.pop(0)
+            if number in {signal.SIGTERM, signal.SIGINT}:
+                self._stop()
+            elif number != signal.SIGCHLD:
+                self._tell(number)
+
+    def _stop(self) -> None:
+        self._stops += 1
+        if self._stops == 1:
+            log.info("stopping %d worker processes", sum(1 for slot in self._slots if slot.pid))
+            self._tell(signal.SIGTERM)
+            self._mono_kill = monotonic() + self._grace_s + CLOSE_WITHIN_S
+        else:
+            self._tell(signal.SIGUSR2)
+            self._mono_kill = monotonic() + CLOSE_WITHIN_S
+
+    def _tell(self, number: int) -> None:
+        for slot in self._slots:
+            if slot.pid:
+                os.kill(slot.pid, number)
+
+    def _kill_overdue(self) -> None:
+        if self._mono_kill is None or monotonic() < self._mono_kill:
+            return
+        self._mono_kill = None
+        for slot in self._slots:
+            if slot.pid:
+                log.error("%s did not end in time and is killed; its jobs go to other workers", slot)
+        self._tell(signal.SIGKILL)
+
+    # --- ends
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            for slot in self._slots:
+                if slot.pid == pid:
+                    self._ended(slot, Ended(status))
+
+    def _ended(self, slot: _Slot, ended: Ended) -> None:
+        was_ready = self._hear_out(slot)
+        slot.code = ended.code
+        if self._stops:
+            slot.over = True
+            if ended.code == -signal.SIGTERM and not was_ready:  # it was asked before it could listen
+                slot.code = 0
+            log.log(logging.INFO if slot.code == 0 else logging.WARNING, "%s %s", slot, ended)
+        elif ended.code == 0:
+            slot.over = True
+            log.info("%s has ended, as it was told to", slot)
+        elif ended.code == EXIT_USAGE and not was_ready and not self._others_ready(slot):
+            log.error("%s cannot work as it is configured (see above); all stop", slot)
+            slot.over = True
+            self._fatal = EXIT_USAGE
+            self._stop()
+        else:
+            if was_ready and monotonic() - slot.mono_started >= SOON_S:
+                slot.failures = 0
+            wait_s = self._backs_off(slot)
+            again = f"the next start is in {wait_s:g} s" if wait_s else "another is started"
+            times = f", {slot.failures} times in a row soon after its start" if slot.failures > 1 else ""
+            log.error("%s %s%s; %s", slot, ended, times, again)
+        slot.pid = 0
+
+    def _others_ready(self, slot: _Slot) -> bool:
+        return any(other.ward is not None and other.ward.ready for other in self._slots if other is not slot)
+
+    def _hear_out(self, slot: _Slot) -> bool:
+        """Reads what it said last; says whether it had reached its broker."""
+        ward = slot.ward
+        assert ward is not None
+        if slot.reading >= 0 and select.select([slot.reading], [], [], 0)[0]:
+            ward.hear(os.read(slot.reading, _READ_BYTES), monotonic())
+        self._close(slot)
+        slot.ward = None
+        return ward.ready
+
+    def _exit_code(self) -> int:
+        codes = [EXIT_LEFT_BEHIND if slot.code < 0 else slot.code for slot in self._slots]
+        return self._fatal or (EXIT_LEFT_BEHIND if EXIT_LEFT_BEHIND in codes else max(codes, default=0))
+
+
+def run(argv: Sequence[str], processes: int, *, grace_s: float, connect: Connect, guard: bool = True) -> int:
+    """Runs worker processes until they have ended; call it on the main thread.
+
+    Args:
+        argv: The command of one worker process; it finds its supervisor in the environment (``fork_guard``).
+        processes: How many.
+        grace_s: How long a worker gives its jobs when it stops.
+        connect: Makes a blocking producer of a URL, a scheme and a namespace.
+        guard: Whether to beat for workers whose code holds the GIL.
+
+    Returns:
+        The exit code: the workers' highest, 4 where work was left behind, 2 where they are configured wrongly.
+    """
+    return Supervisor(argv, processes, grace_s=grace_s, connect=connect, guard=guard).run()

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from penstock.errors import ConfigError
 from penstock.ports.broker import BlockingProducer, Broker
-from penstock.ports.inspector import Inspector
+from penstock.ports.inspector import Facts, Inspector
 
 
 class Address(NamedTuple):
@@ -34,6 +34,10 @@ class Adapter(Protocol):
 
     def open_blocking(self, address: Address) -> BlockingProducer:
         """The blocking producer; connects on first use."""
+        ...
+
+    async def facts(self, broker: Any) -> Facts:
+        """What the server behind its opened broker says of itself."""
         ...
 
 
@@ -103,3 +107,8 @@ def inspector(broker: Broker) -> Inspector:
     if not broker.capabilities.inspect:
         raise ConfigError(f"{type(broker).__name__} cannot list or change jobs")
     return broker  # type: ignore[return-value]  # said by the capability
+
+
+async def facts(address: Address, broker: Broker) -> Facts:
+    """What the server behind an opened broker says of itself."""
+    return await _adapter(address).facts(broker)

@@ -58,19 +58,14 @@ def _app(target: Target) -> Penstock:
 
 def _read(name: str, text: str) -> tuple[list[Any], dict[str, Any]]:
     try:
-        value: Any = msgspec.json.decode(text)
+        if text.lstrip().startswith("{"):
+            return [], msgspec.json.decode(text, type=dict[str, Any])
+        return msgspec.json.decode(text, type=list[Any]), {}
     except (msgspec.MsgspecError, ValueError, RecursionError):
         # The parser's own text may quote what was given.
         raise InvalidArguments(
-            f"{name}: the arguments are not JSON; write e.g. '[1, \"a\"]' or '{{\"key\": 1}}'"
+            f"{name}: the arguments are no JSON array or object; write e.g. '[1, \"a\"]' or '{{\"key\": 1}}'"
         ) from None
-    if isinstance(value, list):
-        positional: list[Any] = value
-        return positional, {}
-    if isinstance(value, dict):
-        named: dict[str, Any] = value
-        return [], named
-    raise InvalidArguments(f"{name}: the arguments are a JSON array or object, not {type(value).__name__}")
 
 
 def _raw(value: object) -> msgspec.Raw:

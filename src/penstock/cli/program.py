@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "retry": "Run dead and quarantined jobs again.",
     "cancel": "Cancel jobs that wait or run.",
     "purge": "Delete jobs without a trace.",
+    "doctor": "Check the broker; say what to change.",
     "config": "Every setting, its value and where it came from.",
 }
 

@@ -32,6 +32,22 @@ class QueueCounts(msgspec.Struct):
     lost_total: int = 0
 
 
+class Facts(NamedTuple):
+    """What a broker's server says of itself, for ``penstock doctor``.
+
+    Attributes:
+        server: Its name and version.
+        clock_ahead_s: How far its clock is ahead of this machine's.
+        told: More about it, each a name and a value.
+        problems: What must change, a line each.
+    """
+
+    server: str
+    clock_ahead_s: float
+    told: Sequence[tuple[str, str]]
+    problems: Sequence[str]
+
+
 class Page(NamedTuple):
     """Part of a scan. ``cursor`` goes on after it; None: that was all."""
 

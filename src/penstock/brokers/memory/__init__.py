@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from penstock.brokers.memory.broker import MemoryBlocking, MemoryBroker
 from penstock.brokers.memory.model import Model
 from penstock.brokers.memory.shared import Shared, shared
+from penstock.ports.inspector import Facts
 
 if TYPE_CHECKING:
     from penstock.brokers import Address
 
-__all__ = ["MemoryBlocking", "MemoryBroker", "Model", "open_blocking", "open_broker"]
+__all__ = ["MemoryBlocking", "MemoryBroker", "Model", "facts", "open_blocking", "open_broker"]
 
 
 def _shared_at(address: Address) -> Shared:
@@ -27,3 +29,8 @@ def open_broker(address: Address) -> MemoryBroker:
 def open_blocking(address: Address) -> MemoryBlocking:
     """The blocking producer over the store that ``address`` names."""
     return MemoryBlocking(_shared_at(address))
+
+
+async def facts(_broker: MemoryBroker) -> Facts:
+    """It is this process."""
+    return Facts(f"memory of Python {platform.python_version()}", 0.0, [], [])

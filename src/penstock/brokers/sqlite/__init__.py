@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from penstock.brokers.sqlite.blocking import SQLiteProducer
 from penstock.brokers.sqlite.broker import SQLiteBroker
 from penstock.brokers.sqlite.file import path_of
+from penstock.ports.inspector import Facts
 
 if TYPE_CHECKING:
     from penstock.brokers import Address
 
-__all__ = ["SQLiteBroker", "SQLiteProducer", "open_blocking", "open_broker"]
+__all__ = ["SQLiteBroker", "SQLiteProducer", "facts", "open_blocking", "open_broker"]
 
 
 def open_broker(address: Address) -> SQLiteBroker:
@@ -26,3 +27,10 @@ def open_broker(address: Address) -> SQLiteBroker:
 def open_blocking(address: Address) -> SQLiteProducer:
     """The blocking producer on that file; it opens it on first use."""
     return SQLiteProducer(path_of(address.url), address.namespace)
+
+
+async def facts(broker: SQLiteBroker) -> Facts:
+    """What the server says of itself; for ``penstock doctor``."""
+    from penstock.brokers.sqlite.doctoring import examine  # no worker pays for it
+
+    return await examine(broker)

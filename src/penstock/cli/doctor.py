@@ -1,0 +1,69 @@
+"""``penstock doctor``: opens the broker, says how it is, and what must change."""
+
+from __future__ import annotations
+
+import platform
+from typing import Final
+
+import click
+
+from penstock import __version__
+from penstock.brokers import facts
+from penstock.cli.asking import Opened, ask
+from penstock.cli.exits import Exit
+from penstock.cli.tables import cell, count, print_fields, print_json
+from penstock.cli.target import Target, words
+from penstock.errors import BrokerMisconfigured
+
+# Moments that producers give and the broker's own differ by this; waits between attempts do not.
+CLOCK_TOLERATED_S: Final = 1.0
+_MILLISECONDS: Final = 1000
+
+
+@click.command()
+@words
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@click.pass_obj
+def command(target: Target, /, as_json: bool) -> int:
+    """Check the broker's settings, version, clock and permissions; say what to change.
+
+    The exit code is 1 where something must change.
+    """
+    fields: dict[str, object] = {
+        "penstock": f"{__version__}, Python {platform.python_version()}",
+        "broker": target.address().shown(),
+    }
+    try:
+        problems = ask(target, lambda opened: _examine(target, opened, fields))
+    except BrokerMisconfigured as error:
+        problems = [str(error)]
+    if as_json:
+        print_json({**fields, "problems": problems})
+    else:
+        print_fields(fields.items())
+        print("\nall is well" if not problems else f"\n{count(len(problems), 'thing')} must change:")
+        for problem in problems:
+            print(f"  - {cell(problem)}")
+    return Exit.FAILED if problems else Exit.DONE
+
+
+async def _examine(target: Target, opened: Opened, fields: dict[str, object]) -> list[str]:
+    """Fills ``fields``; returns what must change."""
+    server, ahead_s, told, problems = await facts(target.address(), opened.broker)
+    queues, workers = await opened.inspector.queues(), await opened.inspector.workers()
+    fields["server"] = server
+    fields["clock"] = (
+        f"{abs(ahead_s) * _MILLISECONDS:.0f} ms {'ahead of' if ahead_s >= 0 else 'behind'} this machine's"
+    )
+    fields.update(told)
+    fields["queues"] = len(queues)
+    fields["dead jobs"] = sum(each.failed for each in queues)
+    fields["quarantined"] = sum(each.quarantined for each in queues)
+    fields["workers"] = len(workers)
+    found = [*opened.warnings, *problems]
+    if abs(ahead_s) > CLOCK_TOLERATED_S:
+        found.append(
+            f"the broker's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s >= 0 else 'behind'} this machine's, "
+            "so ETAs and expiries are off by that; synchronise both with NTP"
+        )
+    return found

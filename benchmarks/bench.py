@@ -78,14 +78,52 @@ class Row:
     samples: dict[str, list[float]] = field(default_factory=dict)
 
 
-def interleaved(runs: int, variants: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """A B A B: each variant ``runs`` times, so that what disturbs the machine disturbs all of them."""
-    measured: dict[str, list[float]] = {name: [] for name in variants}
+class Verdict:
+    """Gathers the aims of a row and by how much they are missed.
+
+    Attributes:
+        met: Whether all are met.
+        missed_by: Those that are not, in words.
+    """
+
+    def __init__(self) -> None:
+        self._missed: list[str] = []
+
+    @property
+    def met(self) -> bool:
+        return not self._missed
+
+    @property
+    def missed_by(self) -> str:
+        return "; ".join(self._missed)
+
+    def least(self, figure: float, aim: float, what: str) -> None:
+        """``figure`` should not be below ``aim``."""
+        if figure < aim:
+            self._missed.append(f"{what}: {1 - figure / aim:.0%} too little")
+
+    def most(self, figure: float, aim: float, what: str) -> None:
+        """``figure`` should not be above ``aim``."""
+        if figure > aim:
+            self._missed.append(f"{what}: {figure / aim - 1:.0%} too much")
+
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def interleaved(
+    runs: int, variants: Mapping[str, Callable[[], Mapping[str, float]]]
+) -> dict[str, list[float]]:
+    """A B A B: each variant ``runs`` times, so that what disturbs the machine disturbs all of them.
+
+    A variant gives figures by name, "" for its only one; they come back as ``variant`` or ``variant name``.
+    """
+    measured: dict[str, list[float]] = {}
     for turn in range(runs):
-        for name, run in variants.items():
-            figure = run()
-            measured[name].append(figure)
-            say(f"  {turn + 1}/{runs} {name:34} {figure:12,.4g}")
+        for variant, run in variants.items():
+            for name, figure in run().items():
+                measured.setdefault(f"{variant} {name}".rstrip(), []).append(figure)
+                say(f"  {turn + 1}/{runs} {variant} {name}: {figure:,.6g}")
     return measured
 
 

@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 _STOP_WITHIN_S = 15.0
+_ACT_WITHIN_S = 300.0
 _UNSET = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 
 
@@ -35,25 +36,49 @@ def environment(url: str, more: Mapping[str, str] | None = None) -> dict[str, st
 def act(name: str, url: str, *args: object) -> Any:
     """Runs one of ``actors`` in a process of its own, and returns what it tells."""
     command = [sys.executable, "-m", "benchmarks.actors", name, url, *map(str, args)]
+    return in_process(command, url)
+
+
+def bare_worker(url: str, count: int) -> Any:
+    """The bare loop as a process: its first job's moment and its peak memory."""
+    # As the console script of Penstock starts: without runpy.
+    code = "from benchmarks.bare_worker import main; main()"
+    return in_process([sys.executable, "-c", code, url, str(count)], url)
+
+
+def in_process(command: list[str], url: str) -> Any:
+    """Runs a command that prints JSON."""
+    mono_spawned = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, env=environment(url), stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise RunFailed(f"{name} ended with status {done.returncode}")
-    return json.loads(done.stdout)
+        raise RunFailed(f"{command[1:]} ended with status {done.returncode}")
+    told = json.loads(done.stdout)
+    return told | {"mono_spawned": mono_spawned} if isinstance(told, dict) else told
 
 
-@contextlib.contextmanager
-def acting(name: str, url: str, *args: object) -> Iterator[subprocess.Popen[str]]:
-    """As ``act``, while something else is done; it is killed if it still runs at the end."""
-    command = [sys.executable, "-m", "benchmarks.actors", name, url, *map(str, args)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(url), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
+class Acting:
+    """One of ``actors`` at work while something else is done; killed if it still runs at the end."""
+
+    def __init__(self, name: str, url: str, *args: object) -> None:
+        command = [sys.executable, "-m", "benchmarks.actors", name, url, *map(str, args)]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(url), stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Acting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        process.communicate()
+            self._process.kill()
+        self._process.communicate()
+
+    def told(self) -> Any:
+        """What it tells when it has ended."""
+        text = self._process.communicate(timeout=_ACT_WITHIN_S)[0]
+        if self._process.returncode:
+            raise RunFailed(f"it ended with status {self._process.returncode}")
+        return json.loads(text)
 
 
 def worker_command(app: str, concurrency: int, *options: str) -> list[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 from pathlib import Path
 
@@ -15,18 +14,38 @@ from penstock import Penstock
 
 app = Penstock("noop")
 
-_count = itertools.count().__next__
-_first = {"mono": 0.0, "cpu_s": 0.0}
+
+class Seen:
+    """What this process has done since it last told."""
+
+    def __init__(self) -> None:
+        self.count = itertools.count().__next__
+        self.first_mono = self.first_cpu_s = self.last_mono = 0.0
+        self.stamps_ns: list[int] = []
+
+    def first(self) -> None:
+        """The first job has begun."""
+        self.first_mono, self.first_cpu_s = time.monotonic(), time.process_time()
 
 
-def _mark_first() -> None:
-    _first.update(mono=time.monotonic(), cpu_s=time.process_time())
+seen = Seen()
 
 
 def count() -> None:
-    """One more job has run."""
-    if not _count():
-        _mark_first()
+    """One more job runs."""
+    if not seen.count():
+        seen.first()
+
+
+def tell(path: str) -> None:
+    """Writes down what was done since the last time."""
+    global seen
+    told, seen = seen, Seen()
+    facts = {"ran": told.count(), "first_mono": told.first_mono, "last_mono": told.last_mono}
+    facts |= {"cpu_s": time.process_time() - told.first_cpu_s, "cpu_s_in_all": time.process_time()}
+    whole = Path(path).with_suffix(".part")
+    whole.write_text(json.dumps(facts | {"stamps_ns": told.stamps_ns}))
+    whole.rename(path)
 
 
 @app.task(name="noop", result_ttl=0)
@@ -42,16 +61,22 @@ def noop_result(number: int, address: str) -> int:
     return number
 
 
+@app.task(name="stamp", result_ttl=0)
+def stamp(mono_sent_ns: int) -> None:
+    """How long it took to come here."""
+    seen.stamps_ns.append(time.monotonic_ns() - mono_sent_ns)
+    count()
+
+
+@app.task(name="nap", result_ttl=0)
+def nap() -> None:
+    """Sleeps 100 ms."""
+    count()
+    time.sleep(0.1)
+    seen.last_mono = time.monotonic()
+
+
 @app.task(name="told", result_ttl=0)
 def told(path: str) -> None:
-    """Writes down what this process has done so far. Enqueued when all else has ended."""
+    """Enqueued when all else has ended."""
     tell(path)
-
-
-def tell(path: str) -> None:
-    """What ``told`` does, for the other applications."""
-    facts = {"ran": _count(), "first_mono": _first["mono"], "first_cpu_s": _first["cpu_s"]}
-    facts |= {"cpu_s": time.process_time(), "mono": time.monotonic(), "pid": os.getpid()}
-    whole = Path(path).with_suffix(".part")
-    whole.write_text(json.dumps(facts))
-    whole.rename(path)

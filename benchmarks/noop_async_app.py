@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from benchmarks import noop_app
 from penstock import Penstock
 
@@ -12,6 +15,14 @@ app = Penstock("noop_async")
 async def noop(number: int, address: str) -> None:
     """Nothing, and nothing is kept."""
     noop_app.count()
+
+
+@app.task(name="nap", result_ttl=0)
+async def nap() -> None:
+    """Sleeps 100 ms."""
+    noop_app.count()
+    await asyncio.sleep(0.1)
+    noop_app.seen.last_mono = time.monotonic()
 
 
 @app.task(name="told", result_ttl=0)

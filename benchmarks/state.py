@@ -38,6 +38,10 @@ class Watcher:
                 return counts
         return QueueCounts("default")
 
+    def has_worker(self) -> bool:
+        """Whether a worker has joined."""
+        return bool(self._runner.run(self._inspector.workers()))
+
     def settled(self, count: int) -> bool:
         """Whether so many jobs have succeeded and none is left; an error where any took another way."""
         counts = self.counts()

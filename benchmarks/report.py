@@ -1,0 +1,155 @@
+"""Writes down what was measured, on what, and how."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.bench import Plan, Row, place
+
+# Of other libraries, measured elsewhere on such a machine; only for orientation. By row, in the order of a row's name.
+PEERS: Mapping[str, str] = {
+    "drain no-op sync tasks, Redis, results off": "ardiq (Rust core) 5,150, 7,800 at its best concurrency; "
+    "Sidekiq 6.4 5,200; Taskiq and Dramatiq 4,000; Celery 760",
+    "drain on SQLite, `synchronous=FULL`": "Huey 1,830 (loses on crash)",
+    "`.delay()` one after another, Redis": "Huey 5,100, Sidekiq 4,500, ardiq 3,500, Celery 1,100",
+    "`.delay_many`": "Sidekiq 102,000, ardiq 45,500",
+    "enqueue to start, idle worker, Redis": "Sidekiq 1.1, Taskiq 1.3, ardiq 1.4",
+    "enqueue to result, idle worker, Redis": "ardiq 1.2",
+    "enqueue to start, SQLite, two processes": "Huey 10.9",
+    "1,000 jobs sleeping 100 ms, concurrency 100": "ardiq 1.06",
+    "worker CPU for 10,000 no-op jobs": "Sidekiq 1.8, ardiq 1.9",
+    "peak memory of a worker with a no-op application, without its guard": "ardiq 31, ARQ 33, bare loop 35, Celery 162",
+    "start of the process to first job run": "ardiq 0.17, bare loop 0.20, ARQ 0.21",
+}
+
+# Why an aim is missed, by what is measured. Written by hand when a run has shown it.
+REASONS: Mapping[str, str] = {}
+
+_PACKAGES = ("penstock", "redis", "hiredis", "msgspec", "apsw", "uvloop", "click")
+
+
+def machine(plan: Plan) -> dict[str, str]:
+    """What it was measured on: nothing that names the machine."""
+    import apsw
+
+    with place(plan, "redis") as at:
+        import redis
+
+        with redis.Redis.from_url(at.url) as client:
+            client.ping()
+            ping_ms = _median_ms(client.ping)
+            server = client.info("server")["redis_version"]
+            settings = client.config_get("save", "appendonly", "maxmemory")
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "machine": f"{_cpu_model()}, {cores} cores shared by all that was running, {_memory_gb():.0f} GB, "
+        f"Linux {platform.release().partition('-')[0]} {platform.machine()}",
+        "load before": f"{os.getloadavg()[0]:.2f}",
+        "round trip": f"PING through redis-py over loopback: {ping_ms:.3f} ms",
+        "disk": f"4 KiB written and forced to the disk: {_fsync_ms(plan.folder):.2f} ms",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
+        "Redis": f"{server}, a server of its own on loopback, "
+        + ", ".join(f"{name} {value or 'none'}" for name, value in sorted(settings.items())),
+        "SQLite": f"{apsw.sqlite_lib_version()}, WAL, synchronous=FULL",
+        "worker": "one process, concurrency 10 unless said, at least once, lease 15 s, no guard",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def _memory_gb() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def _fsync_ms(folder: Path) -> float:
+    file = os.open(folder / "fsync", os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+
+        def force() -> None:
+            os.pwrite(file, os.urandom(4096), 0)
+            os.fdatasync(file)
+
+        return _median_ms(force)
+    finally:
+        os.close(file)
+
+
+def _median_ms(action: Any, times: int = 200) -> float:
+    took: list[float] = []
+    for _ in range(times):
+        began = time.perf_counter()
+        action()
+        took.append(time.perf_counter() - began)
+    return 1000 * median(took)
+
+
+def markdown(rows: Sequence[Row], facts: Mapping[str, str], plan: Plan, command: str, took_s: float) -> str:
+    """The whole page."""
+    missed = [row for row in rows if not row.met]
+    lines = ["# Benchmarks", ""]
+    if plan.quick:
+        lines += ["**A quick run: too short to be quoted.**", ""]
+    lines += [
+        f"Written by `{command}` in {took_s / 60:.0f} min. Penstock and the *limit* (a bare loop that fetches, decodes, "
+        "calls and settles without any engine, or the driver alone where a producer is measured) take turns in one run; "
+        f"figures are medians of {plan.runs} runs of at least {plan.run_s:g} s, of more runs where one is short by "
+        "nature. A run in which not every job ran exactly once has no figure.",
+        "",
+        *(f"- {name}: {value}" for name, value in facts.items()),
+        "",
+        f"{len(rows) - len(missed)} of {len(rows)} aims are met.",
+        "",
+        "| what | aim | Penstock | limit | ratio | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        verdict = "met" if row.met else "**missed**"
+        lines.append(f"| {row.what} | {row.aim} | {row.ours} | {row.limit} | {ratio} | {verdict} |")
+    if missed:
+        lines += ["", "## Missed, by how much and why", ""]
+        lines += [
+            f"- **{row.what}**: {row.missed_by}. {REASONS.get(row.what, '')}".rstrip() for row in missed
+        ]
+    lines += ["", "## Beside the table", ""]
+    lines += [f"- {row.what}: {'; '.join(row.notes)}." for row in rows if row.notes]
+    lines += ["", "## Other libraries", "", "Best figures of peers on such a machine, not measured in this run: for "
+              "orientation.", "", "| what | peers |", "|---|---|"]  # fmt: skip
+    lines += [f"| {what} | {figures} |" for what, figures in PEERS.items()]
+    lines += ["", "## Every run", "", "| variant | runs |", "|---|---|"]
+    for row in rows:
+        lines += [
+            f"| {row.name}: {variant} | {', '.join(f'{figure:,.5g}' for figure in figures)} |"
+            for variant, figures in row.samples.items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(rows: Sequence[Row], facts: Mapping[str, str], plan: Plan) -> str:
+    """The same for programs."""
+    told = {"quick": plan.quick, "machine": facts, "rows": [asdict(row) for row in rows]}
+    return json.dumps(told, indent=1, ensure_ascii=False)

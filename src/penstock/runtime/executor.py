@@ -210,6 +210,9 @@ class Executor:
             else:
                 self.failed += 1
             settlements.append(settlement)
+        if log.isEnabledFor(logging.DEBUG):
+            for settlement in settlements:
+                log.debug("job %s: %s", settlement.delivery.id, type(settlement).__name__.lower())
         self._settle(settlements)
         if self._backlog:
             self._hand_over()

@@ -234,6 +234,7 @@ class Child:
         ) as error:  # the code has changed since the worker began
             return Dead(delivery, JobError(type(error).__name__, str(error)), Cause.ARGUMENTS, spent=False)
         run = Run(delivery, envelope, spec, args, kwargs)
+        run.max_result = job.work.max_result
         run.mono_started = monotonic()
         job.run = run
         run.ask, run.stopping = job.ask, job.stopping

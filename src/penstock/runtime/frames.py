@@ -34,6 +34,7 @@ class Work(msgspec.Struct, tag=True):
 
     delivery: Delivery
     stopping: bool
+    max_result: int
 
 
 class Asked(msgspec.Struct, tag=True):

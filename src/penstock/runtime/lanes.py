@@ -241,10 +241,11 @@ class LoopLane:
                 run = self._backlog.popleft()
             except IndexError:
                 return
+            run.mono_started = now = monotonic()
+            # Behind that: whoever asks sets and looks the other way round, so one of the two sees the other.
             if run.ask is not None:
                 self._finish(run, not_begun(run))
                 continue
-            run.mono_started = now = monotonic()
             self._running += 1
             self._begin(run, loop)
             if now > mono_until:

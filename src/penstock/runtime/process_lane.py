@@ -312,7 +312,7 @@ class ProcessLane:
         child.run = run
         run.handle = child
         run.mono_started = monotonic()
-        child.say(Work(run.delivery, run.stopping))
+        child.say(Work(run.delivery, run.stopping, run.max_result))
 
     def _free(self, child: _Child) -> None:
         self._idle.append(child)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -14,6 +15,8 @@ from penstock.errors import ConfigError, PenstockError
 from penstock.runtime.run import Run, Scope, current
 
 T = TypeVar("T")
+
+log = logging.getLogger("penstock.worker")
 
 
 class Resource(Generic[T]):
@@ -148,13 +151,19 @@ class ResourcePool:
             return self.values[resource]
 
     def close(self) -> None:
-        """Closes the sync resources, last opened first."""
+        """Closes the sync resources, last opened first; one that fails is logged and keeps none from being closed."""
         with self._lock:
-            self._stack.close()
+            try:
+                self._stack.close()
+            except BaseException:
+                log.exception("a resource failed while it was closed")
 
     async def aclose(self) -> None:
-        """Closes the async ones, on the loop that they live on."""
-        await self._astack.aclose()
+        """Closes the async ones, on the loop that they live on; see ``close``."""
+        try:
+            await self._astack.aclose()
+        except BaseException:
+            log.exception("an async resource failed while it was closed")
 
 
 def close_scope(run: Run, error: BaseException | None) -> None:

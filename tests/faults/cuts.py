@@ -178,7 +178,7 @@ async def settle(bench: Bench) -> None:
 
 async def beat(bench: Bench) -> None:
     """The mark of a start is made once, and a held job is not called lost."""
-    (id,) = await bench.put(1)
+    await bench.put(1)
     (taken,) = await bench.take(1)
     told = await repeated(lambda: bench.consumer.beat(_LEASE_S, [Started(taken)], [taken]))
     assert not told.lost, told

@@ -93,7 +93,7 @@ def run(
         producer.signal(signal.SIGTERM)
         producer.wait_for("producer is done")
         settle(site, outs, within_s=site.lease_s * 2 + 30)
-        _no_bugs(fleet)
+        no_bugs(fleet)
     return judge(site, outs, kills.done, rounds)
 
 
@@ -115,7 +115,8 @@ def settle(site: Site, outs: Sequence[Path], within_s: float) -> None:
     raise AssertionError(f"{len(left)} acknowledged jobs have not ended after {within_s:g} s: {left[:10]}")
 
 
-def _no_bugs(fleet: Sequence[Process]) -> None:
+def no_bugs(fleet: Sequence[Process]) -> None:
+    """No duty of a worker has met what it did not foresee."""
     for each in fleet:
         assert not each.count("a bug in Penstock"), "\n".join(each.output()[-60:])
 

@@ -2,8 +2,9 @@
 
     python -m tests.faults.producer OUT PREFIX COUNT PAUSE_S MANY TASK[=SECONDS] ...
 
-A line of OUT is one JSON object: ``{"ask": KEY, "ns": ...}`` before the call, then ``{"ack": KEY, "id": ...,
-"took_s": ..., "ns": ...}`` or ``{"error": KEY, "type": ..., "took_s": ..., "ns": ...}``. With MANY above 1 a call is ``delay_many`` of so many.
+A line of OUT is one JSON object: ``{"ask": KEY, "ns": ...}`` before the call, then ``{"ack": KEY, "id": ..., "took_s":
+..., "ns": ...}`` or ``{"error": KEY, "type": ..., "took_s": ..., "ns": ...}``. With MANY above 1 a call is
+``delay_many`` of so many.
 COUNT 0 goes on until it is killed or told to stop by SIGTERM.
 """
 

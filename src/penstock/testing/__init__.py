@@ -3,4 +3,6 @@
 import pytest
 
 # So that a failing assertion of theirs shows its values, as one in a test file does.
-pytest.register_assert_rewrite("penstock.testing.contract", "penstock.testing.machine")
+pytest.register_assert_rewrite(
+    "penstock.testing.contract", "penstock.testing.machine", "penstock.testing.twin"
+)

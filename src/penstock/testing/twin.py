@@ -7,6 +7,7 @@ of ``UNIT_S``, far longer than a test takes: what happened before happened earli
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class Worker:
     stale: list[Pair] = field(default_factory=list[Pair])
     tokens: dict[int, str] = field(default_factory=dict[int, str])
     calls: int = 0
+    heard_at: float = 0.0
     last: tuple[list[Settlement], list[Settlement], float] | None = None
 
 
@@ -72,6 +74,7 @@ class Twin:
         self.ids: list[str] = []
         self.workers: list[Worker] = []
         self._joined = 0
+        self._left: set[str] = set()
 
     def close(self) -> None:
         """Closes the broker and its loop."""
@@ -87,6 +90,9 @@ class Twin:
         self.settle_down()
         self.now += units * UNIT_S
         self._broker.clock_shift_s += units * UNIT_S
+        for worker in self.workers:
+            if self.now - worker.heard_at >= LEASE_S:
+                worker.heard_at = -math.inf
         self._unseen = True
 
     def settle_down(self) -> None:
@@ -144,12 +150,13 @@ class Twin:
         )
         assert consumer.id == id
         self._model.consumer(self.now, member)
-        self.workers.append(Worker(consumer, member))
+        self.workers.append(Worker(consumer, member, heard_at=self.now))
 
     def fetch(self, worker: Worker, limit: int, max_bytes: int) -> None:
         """Both must bring the same jobs, in the same order, in the same condition."""
         model = self._model.fetch(self.now, worker.member, limit, max_bytes)
         real = self._runner.run(worker.consumer.fetch(limit, max_bytes, 0))
+        worker.heard_at = min(worker.heard_at, self.now)  # its lease may begin anew at a moment set back
         assert [self._plain(d) for d in real.deliveries] == [self._plain(d) for d in model.deliveries]
         for mine, theirs in zip(real.deliveries, model.deliveries, strict=True):
             assert mine.token > self._tokens.get(mine.id, -1), f"{mine.id}: token {mine.token} again"
@@ -199,6 +206,7 @@ class Twin:
     def beat(self, worker: Worker, started: Sequence[Pair], progress: bytes) -> None:
         """A beat that names all that the worker holds or held."""
         self.settle_down()
+        worker.heard_at = self.now
         named = [*worker.held, *worker.stale]
         real = self._runner.run(
             worker.consumer.beat(
@@ -231,6 +239,7 @@ class Twin:
         self._runner.run(worker.consumer.close())
         self._model.close_consumer(self.now, worker.member)
         self.workers.remove(worker)
+        self._left.add(worker.member.card.id)
         self._unseen = True
 
     # Operators
@@ -259,8 +268,11 @@ class Twin:
                 listed = self._runner.run(inspector.scan(queue, state, None, _ALL)).jobs
                 wanted = self._view.scan(queue, state, None, _ALL).jobs
                 assert sorted(record.id for record in listed) == sorted(record.id for record in wanted)
-        cards = self._runner.run(inspector.workers())
-        assert sorted(card.id for card in cards) == sorted(card.id for card in self._view.workers(self.now))
+        shown = {card.id for card in self._runner.run(inspector.workers())}
+        # Others may be shown: those that hold something, and those whose lease the clock brought back to life.
+        heard = {w.member.card.id for w in self.workers if self.now - w.heard_at < LEASE_S}
+        assert heard <= shown
+        assert not shown & self._left
 
     def _record(self, r: JobRecord) -> tuple[object, ...]:
         waits_or_runs = r.state in {_S.READY, _S.SCHEDULED, _S.RUNNING, _S.FAILED, _S.QUARANTINED}

@@ -11,15 +11,23 @@ def main() -> None:
     """Runs ``penstock`` with the arguments of this process; ends it with the command's exit code."""
     import sys
 
-    pulse = None
-    if "worker" in sys.argv:
+    arguments, pulse = sys.argv[1:], None
+    if "worker" in arguments:
         from penstock.runtime.guard import fork_guard
 
-        pulse = fork_guard(connect, wanted="--no-guard" not in sys.argv)
+        pulse = fork_guard(connect, wanted="--no-guard" not in arguments)
+
+        from penstock.cli.quick import read
+
+        found = read(arguments)
+        if found is not None:
+            from penstock.cli.running import run_quick
+
+            sys.exit(run_quick(found, pulse))
 
     from penstock.cli.program import run
 
-    sys.exit(run(sys.argv[1:], pulse))
+    sys.exit(run(arguments, pulse))
 
 
 def connect(url: str, scheme: str, namespace: str) -> BlockingProducer:

@@ -14,7 +14,8 @@ from penstock.cli.described import call_of
 from penstock.cli.exits import Exit
 from penstock.cli.filters import Filter, filters
 from penstock.cli.tables import cell, count
-from penstock.cli.target import Target, words
+from penstock.cli.target import Target
+from penstock.cli.words import words
 from penstock.core.job import JobRecord, queue_of
 from penstock.core.lifecycle import JobState
 

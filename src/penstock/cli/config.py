@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from penstock.cli.tables import print_json, print_table
-from penstock.cli.target import Target, words
+from penstock.cli.target import Target
+from penstock.cli.words import words
 from penstock.settings import Setting
 
 

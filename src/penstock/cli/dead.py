@@ -7,7 +7,8 @@ import click
 from penstock.cli.asking import ask
 from penstock.cli.filters import Filter, filters
 from penstock.cli.jobs import LIMIT, show
-from penstock.cli.target import Target, words
+from penstock.cli.target import Target
+from penstock.cli.words import words
 from penstock.core.lifecycle import JobState
 
 

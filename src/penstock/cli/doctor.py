@@ -12,7 +12,8 @@ from penstock.brokers import facts
 from penstock.cli.asking import Opened, ask
 from penstock.cli.exits import Exit
 from penstock.cli.tables import cell, count, print_fields, print_json
-from penstock.cli.target import Target, words
+from penstock.cli.target import Target
+from penstock.cli.words import words
 from penstock.errors import BrokerMisconfigured
 
 # Moments that producers give and the broker's own differ by this; waits between attempts do not.

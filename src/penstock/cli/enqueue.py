@@ -10,7 +10,8 @@ import click
 import msgspec
 
 from penstock.app import Penstock
-from penstock.cli.target import Target, words
+from penstock.cli.target import Target
+from penstock.cli.words import words
 from penstock.errors import InvalidArguments, UnknownTask
 
 

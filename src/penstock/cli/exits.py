@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
+import sys
+from collections.abc import Callable
 from enum import IntEnum
 
-import click
-
+from penstock.cli.target import Target
 from penstock.errors import BrokerUnavailable, ConfigError, InvalidArguments, PenstockError, UnknownTask
 
 
@@ -20,37 +20,45 @@ class Exit(IntEnum):
     LEFT_BEHIND = 4
 
 
-def exit_code_of(error: Exception) -> Exit:
-    """The exit code for an error that ended a command."""
-    match error:
-        case click.UsageError() | ConfigError() | InvalidArguments() | UnknownTask():
-            return Exit.USAGE
-        case BrokerUnavailable():
-            return Exit.UNREACHABLE
-        case _:
-            return Exit.FAILED
+def ended(target: Target, action: Callable[[], object]) -> int:
+    """Runs a command; what it returns is its exit code, and what it raises is said and becomes one."""
+    try:
+        code = action()
+    except KeyboardInterrupt:
+        print("penstock: stopped", file=sys.stderr)
+        return Exit.FAILED
+    except Exception as error:  # whatever it is, a person reads one line
+        return report(error, debug=target.debug)
+    return code if isinstance(code, int) else Exit.DONE
 
 
 def report(error: Exception, *, debug: bool) -> Exit:
     """Says on standard error what went wrong: one line, or the traceback where ``debug``; returns the exit code."""
     if debug:
+        import traceback
+
         traceback.print_exception(error)
-    elif isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
-    elif isinstance(error, click.UsageError):
-        command = error.ctx.command_path if error.ctx else "penstock"
-        click.echo(f"{command}: {one_line(error.format_message())} (see {command} --help)", err=True)
     elif isinstance(error, PenstockError):
-        click.echo(f"penstock: {one_line(str(error))}", err=True)
+        print(f"penstock: {one_line(str(error))}", file=sys.stderr)
     else:
         # The text of an error that nobody foresaw may hold anything, so only its type is shown.
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        click.echo(
-            f"penstock: {type(error).__name__} at {where.filename}:{where.lineno}; "
-            "run it again with -l debug for the traceback",
-            err=True,
-        )
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        at = "" if where is None else f" at {where.tb_frame.f_code.co_filename}:{where.tb_lineno}"
+        print(f"penstock: {type(error).__name__}{at}; -l debug shows the traceback", file=sys.stderr)
     return exit_code_of(error)
+
+
+def exit_code_of(error: Exception) -> Exit:
+    """The exit code for an error that ended a command."""
+    match error:
+        case ConfigError() | InvalidArguments() | UnknownTask():
+            return Exit.USAGE
+        case BrokerUnavailable():
+            return Exit.UNREACHABLE
+        case _:
+            return Exit.FAILED
 
 
 def one_line(text: str) -> str:

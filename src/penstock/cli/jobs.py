@@ -11,7 +11,8 @@ from penstock.cli.asking import Opened, ask
 from penstock.cli.described import JobShown, call_of, shown
 from penstock.cli.filters import LISTED, Filter, filters
 from penstock.cli.tables import ago, print_json_array, print_table, shortened
-from penstock.cli.target import Target, words
+from penstock.cli.target import Target
+from penstock.cli.words import words
 from penstock.core.job import JobRecord
 from penstock.core.lifecycle import JobState
 

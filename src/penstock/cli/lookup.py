@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -71,6 +69,8 @@ def _import(name: str, reference: str) -> ModuleType:
 
 def _broken(name: str, reference: str, error: BaseException) -> ConfigError:
     """The error as one line, with the last place in the user's own code."""
+    import traceback
+
     where = ""
     if isinstance(error, SyntaxError) and error.filename:
         where = f" at {_short(error.filename)}:{error.lineno}"
@@ -101,6 +101,8 @@ def _short(filename: str) -> str:
 
 def _nearby(name: str) -> str:
     """Modules that lie where this one was looked for, the likest first."""
+    import difflib  # only who mistypes pays for it
+
     parent, _, last = name.rpartition(".")
     folder = Path.cwd().joinpath(*parent.split(".")) if parent else Path.cwd()
     if not folder.is_dir():

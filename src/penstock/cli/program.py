@@ -9,8 +9,9 @@ from typing import Final
 import click
 
 from penstock import __version__
-from penstock.cli.exits import Exit, report
-from penstock.cli.target import Target, words
+from penstock.cli.exits import Exit, ended, one_line
+from penstock.cli.target import Target
+from penstock.cli.words import words
 from penstock.runtime.guard import Pulse
 
 COMMANDS: Final = {
@@ -60,12 +61,22 @@ def program() -> None:
 
 def run(arguments: Sequence[str], pulse: Pulse | None = None) -> int:
     """Runs one command; returns the exit code of this process. ``pulse``: where a worker tells its beats."""
-    target = Target(pulse=pulse)
-    try:
-        code = program.main(list(arguments), prog_name="penstock", standalone_mode=False, obj=target)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("penstock: stopped", err=True)
-        return Exit.FAILED
-    except Exception as error:  # whatever it is, a person reads one line
-        return report(error, debug=target.debug)
-    return code if isinstance(code, int) else Exit.DONE
+    target = Target(pulse)
+
+    def action() -> object:
+        try:
+            return program.main(list(arguments), prog_name="penstock", standalone_mode=False, obj=target)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+        except click.Abort:
+            raise KeyboardInterrupt from None
+        except click.ClickException as error:
+            if target.debug:
+                raise
+            command = "penstock"
+            if isinstance(error, click.UsageError) and error.ctx is not None:
+                command = error.ctx.command_path
+            click.echo(f"{command}: {one_line(error.format_message())} (see {command} --help)", err=True)
+        return Exit.USAGE
+
+    return ended(target, action)

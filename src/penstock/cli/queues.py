@@ -9,7 +9,8 @@ import msgspec
 
 from penstock.cli.asking import Opened, ask
 from penstock.cli.tables import print_json, print_table
-from penstock.cli.target import Target, words
+from penstock.cli.target import Target
+from penstock.cli.words import words
 
 # Of QueueCounts' fields, in their order.
 _HEADS: Final = (

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-import click
+from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ConfigError
 
@@ -17,13 +14,7 @@ if TYPE_CHECKING:
     from penstock.runtime.guard import Pulse
     from penstock.settings import Settings
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-_ALIASES: Final = {"warn": "warning", "fatal": "critical"}
-
-
-@dataclass
 class Target:
     """The words that every command knows.
 
@@ -31,21 +22,22 @@ class Target:
         reference: ``-A``: the application.
         broker_url: ``-b``: the broker's URL.
         loglevel: ``-l``.
-        given: Settings that the command's own options name.
+        given: Settings that the command's own options name; None means not given.
         pulse: Where a worker tells its beats: to its guard or its supervisor.
     """
 
-    reference: str | None = None
-    broker_url: str | None = None
-    loglevel: str | None = None
-    pulse: Pulse | None = None
-    given: dict[str, Any] = field(default_factory=dict[str, Any])
-    _app: Penstock | None = None
+    def __init__(self, pulse: Pulse | None = None) -> None:
+        self.reference: str | None = None
+        self.broker_url: str | None = None
+        self.loglevel: str | None = None
+        self.given: dict[str, Any] = {}
+        self.pulse = pulse
+        self._app: Penstock | None = None
 
     @property
     def debug(self) -> bool:
         """Whether tracebacks are wanted."""
-        return self.loglevel == "debug"
+        return (self.loglevel or os.environ.get("PENSTOCK_LOGLEVEL", "")).lower() == "debug"
 
     @property
     def command_line(self) -> dict[str, Any]:
@@ -61,7 +53,7 @@ class Target:
         if self._app is None:
             if self.reference is None:
                 raise ConfigError(
-                    "which application? name it: penstock -A MODULE worker (or MODULE:ATTRIBUTE, or a file)"
+                    "which application? name it: penstock -A MODULE worker (or MODULE:ATTRIBUTE, a file)"
                 )
             from penstock.cli.lookup import find_app
 
@@ -90,34 +82,3 @@ class Target:
 
         settings = self.settings()
         return address(settings["broker_url"], settings["namespace"], settings.folder)
-
-
-def words(function: F) -> F:
-    """The options ``-A``, ``-b`` and ``-l``, which are taken before and after a command's name."""
-    for decorate in (
-        click.option("-l", "--loglevel", metavar="LEVEL", callback=_loglevel, expose_value=False,
-                     help="debug, info, warning, error or critical."),
-        click.option("-b", "--broker", metavar="URL", callback=_keep("broker_url"), expose_value=False,
-                     help="The broker, where no application is needed; or PENSTOCK_BROKER_URL."),
-        click.option("-A", "--app", metavar="APP", callback=_keep("reference"), expose_value=False,
-                     help="The application: MODULE, MODULE:ATTRIBUTE or a file."),
-    ):  # fmt: skip
-        function = decorate(function)
-    return function
-
-
-def _keep(name: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
-    def keep(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            setattr(context.ensure_object(Target), name, value)
-
-    return keep
-
-
-def _loglevel(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    if value is None:
-        return
-    level = _ALIASES.get(value.lower(), value.lower())
-    if level not in LEVELS:
-        raise click.BadParameter(f"{value!r}: use one of {', '.join(LEVELS)}")
-    context.ensure_object(Target).loglevel = level

@@ -1,173 +1,38 @@
-"""``penstock -A tasks worker``: runs an application's jobs in this process."""
+"""``penstock -A tasks worker``: its command line, and its help. ``quick.py`` reads the same without click."""
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from penstock import __version__
-from penstock.cli import connect
-from penstock.cli.target import Target, words
-from penstock.core.job import check_queue_name
-from penstock.errors import ConfigError
-
-if TYPE_CHECKING:
-    from penstock.app import Penstock
-    from penstock.runtime.guard import Pulse
-    from penstock.runtime.worker import WorkerSettings
-
-log = logging.getLogger("penstock.worker")
+from penstock.cli.target import Target
+from penstock.cli.words import words
 
 
+# Numbers are checked with the settings, which may come from elsewhere too.
 @click.command()
 @words
 @click.argument("application", required=False)
 @click.option("-Q", "--queues", metavar="NAMES", help="Queues in strict order: mail,default.")
-@click.option(
-    "-c", "--concurrency", type=click.IntRange(min=1), help="Jobs running at once in one process [10]."
-)
-@click.option("--processes", type=click.IntRange(min=1), help="Worker processes [1].")
-@click.option("--grace", type=click.FloatRange(min=0), help="Seconds for running jobs when it stops [25].")
+@click.option("-c", "--concurrency", metavar="N", help="Jobs running at once in one process [10].")
+@click.option("--processes", metavar="N", help="Worker processes [1].")
+@click.option("--grace", metavar="SECONDS", help="For running jobs when it stops [25].")
 @click.option("--burst", is_flag=True, help="Stop when nothing is ready.")
 @click.option(
-    "--guard/--no-guard", default=None, help="A helper process keeps the lease while code holds the GIL [on]."
+    "--guard/--no-guard", default=None, help="A process keeps the lease while code holds the GIL [on]."
 )
 @click.pass_obj
-def command(target: Target, /, application: str | None, burst: bool, **given: Any) -> int:
+def command(target: Target, /, application: str | None, **given: Any) -> int:
     """Run jobs until told to stop: penstock -A tasks worker, or penstock worker tasks:app.
 
     SIGTERM and SIGINT drain, a second one stops at once; SIGTSTP takes nothing new; SIGUSR1 prints every stack.
     """
+    from penstock.cli.running import run
+
     if application is not None:
         if target.reference not in {None, application}:
             raise click.UsageError(f"two applications are named: -A {target.reference} and {application}")
         target.reference = application
     target.given |= given
-    if given["queues"] is not None:
-        read_queues(given["queues"])  # before the application is imported
-    app = target.app()
-    set_up_output(app.settings["loglevel"])
-    settings = worker_settings(app, burst=burst)
-    settings.command_line = target.command_line
-    pulse = target.pulse
-    settings.supervised = pulse is not None and pulse.supervised
-    if not settings.supervised:
-        say_hello(app, settings)
-    if pulse is not None and (
-        app.settings["processes"] > 1 or not (app.settings["guard"] or pulse.supervised)
-    ):
-        pulse.close()
-        pulse = None
-    if app.settings["processes"] > 1:
-        return run_processes(app, settings)
-    return run_worker(app, settings, pulse)
-
-
-def worker_settings(app: Penstock, *, burst: bool) -> WorkerSettings:
-    """How the worker of ``app`` is to run, from its settings."""
-    from penstock.runtime.worker import WorkerSettings
-
-    settings = app.settings
-    return WorkerSettings(
-        queues=read_queues(settings["queues"]) if settings["queues"] else queues_of(app),
-        concurrency=settings["concurrency"],
-        lease_s=settings["lease"],
-        grace_s=settings["grace"],
-        max_crashes=settings["max_crashes"],
-        burst=burst,
-        strict=settings["strict"],
-        app_name=app.name,
-        app_reference=app.reference,
-        version=__version__,
-    )
-
-
-def run_worker(app: Penstock, settings: WorkerSettings, pulse: Pulse | None) -> int:
-    """Runs one worker on this thread until it is stopped; returns the exit code."""
-    from penstock.runtime.worker import Worker
-
-    worker = Worker(
-        app.tasks,
-        app.connect,
-        settings,
-        on_unknown=lambda name: warn_unknown(app, name),
-        on_beat=lambda longest_s: None if pulse is None else pulse.beat(longest_s),
-    )
-    if pulse is not None:
-        pulse.introduce(app.address, settings.consumer_id, settings.queues, settings.lease_s)
-    return worker.run()
-
-
-def run_processes(app: Penstock, settings: WorkerSettings) -> int:
-    """Runs several worker processes under a supervisor until it is stopped; returns the exit code."""
-    from penstock.runtime.supervisor import run
-
-    argv = [sys.executable, "-m", "penstock", *sys.argv[1:], "--processes", "1"]
-    processes: int = app.settings["processes"]
-    return run(argv, processes, grace_s=settings.grace_s, connect=connect, guard=app.settings["guard"])
-
-
-def queues_of(app: Penstock) -> list[str]:
-    """The queues of an application's tasks, in the order of their declaration, and its default queue."""
-    return list(
-        dict.fromkeys([*(spec.queue or app.default_queue for spec in app.tasks.values()), app.default_queue])
-    )
-
-
-def read_queues(text: str) -> list[str]:
-    """``mail,default`` as a list.
-
-    Raises:
-        ConfigError: A name cannot be a queue's.
-    """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise ConfigError(f"-Q {text!r} names no queue")
-    for name in names:
-        if "=" in name:
-            raise ConfigError(
-                f"-Q {text}: there are no weights; queues are served in the order given: -Q mail,default"
-            )
-        check_queue_name(name)
-    return list(dict.fromkeys(names))
-
-
-def set_up_output(level: str) -> None:
-    """Standard output by the line, and the log on it, unless the application has set up logging itself."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the real ones can
-    if not logging.getLogger().handlers:
-        logging.basicConfig(
-            level=level.upper(), stream=sys.stdout, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-        )
-    logging.getLogger("penstock").setLevel(level.upper())
-
-
-def say_hello(app: Penstock, settings: WorkerSettings) -> None:
-    """What is about to run, and where."""
-    processes: int = app.settings["processes"]
-    print(f"penstock {__version__}  {app.name} ({app.reference})")
-    print(f"  broker       {app.address.shown()}")
-    print(f"  queues       {', '.join(settings.queues)}")
-    print(
-        f"  concurrency  {settings.concurrency}"
-        + (f" in each of {processes} processes" if processes > 1 else "")
-    )
-    print(f"  tasks        {_names(list(app.tasks))}", flush=True)
-
-
-def _names(names: Sequence[str], most: int = 8) -> str:
-    if not names:
-        return "none; are the modules imported that define them?"
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def warn_unknown(app: Penstock, name: str) -> None:
-    """Says what to do about jobs of a task that this worker does not know."""
-    from penstock.cli.unknown import advice
-
-    log.warning("no task %r here, so its jobs wait; %s", name, advice(app, name))
+    return run(target)

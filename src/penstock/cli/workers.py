@@ -13,7 +13,8 @@ import msgspec
 from penstock.cli.asking import Opened, ask
 from penstock.cli.exits import Exit
 from penstock.cli.tables import ago, cell, iso, print_json, print_table
-from penstock.cli.target import Target, words
+from penstock.cli.target import Target
+from penstock.cli.words import words
 from penstock.errors import ConfigError
 from penstock.ports.broker import WorkerCard
 

@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 import click
 
-from penstock.cli.target import Target, words
+from penstock.cli.target import Target
+from penstock.cli.words import words
 from penstock.errors import ConfigError
 
 

@@ -4,7 +4,8 @@ from uuid import uuid4
 
 from penstock.brokers import address
 from penstock.testing.machine import check_broker
+from tests.contract import EXAMPLES
 
 
 def test_the_redis_broker_behaves_as_the_model(redis_url: str) -> None:
-    check_broker(lambda: address(redis_url, namespace=uuid4().hex))
+    check_broker(lambda: address(redis_url, namespace=uuid4().hex), examples=EXAMPLES)

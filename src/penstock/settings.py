@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from penstock.errors import ConfigError
 
 DEFAULT_BROKER: Final = "sqlite:///penstock.db"
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
-_FALSE: Final = frozenset({"0", "false", "no", "off", ""})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """One setting: its type, its default, what it means."""
+class _Known(NamedTuple):
+    """One setting: its type, its default, what it means, the least that it can be, and the words that it can be."""
 
     kind: type
     default: Any
     meaning: str
     least: float | None = None
+    choices: tuple[str, ...] = ()
 
 
 KNOWN: Final[dict[str, _Known]] = {
@@ -40,12 +40,11 @@ KNOWN: Final[dict[str, _Known]] = {
     "grace": _Known(float, 25.0, "seconds that running jobs have when a worker stops", 0),
     "guard": _Known(bool, True, "a helper process keeps the lease while code holds the GIL"),
     "strict": _Known(bool, False, "refuse to start where the broker's settings are warned about"),
-    "loglevel": _Known(str, "info", "debug, info, warning, error or critical"),
+    "loglevel": _Known(str, "info", "how much is logged", choices=LEVELS),
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """A value and its source, as ``penstock config`` prints them."""
 
     name: str
@@ -61,7 +60,7 @@ class Settings:
         root: The folder where the search for pyproject.toml and penstock.toml begins, upwards.
         code: What was given in code; None means not given.
         command_line: What was given there; None means not given.
-        environment: Instead of the process's own, for tests.
+        environment: Instead of the process's own, for tests. A variable that is empty is not given.
 
     Raises:
         ConfigError: A value has the wrong type, a name is not known, or a file cannot be read.
@@ -83,7 +82,7 @@ class Settings:
             for where, found in (
                 ("code", (code or {}).get(name)),
                 (str(self.file), table.get(name)),
-                (variable, environment.get(variable)),
+                (variable, environment.get(variable) or None),
                 ("command line", (command_line or {}).get(name)),
             ):
                 if found is not None:
@@ -105,6 +104,8 @@ def _read_file(root: Path) -> tuple[Path | None, Path | None, dict[str, Any]]:
             file = folder / name
             if not file.is_file():
                 continue
+            import tomllib  # a worker that finds no file does without
+
             try:
                 content = tomllib.loads(file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -117,7 +118,8 @@ def _table(file: Path, content: dict[str, Any]) -> dict[str, Any]:
     if file.name == "penstock.toml":
         found: Any = content.get("penstock", content)
     else:
-        found = content.get("tool", {}).get("penstock", {})
+        tool: Any = content.get("tool", {})
+        found = cast("dict[str, Any]", tool).get("penstock", {}) if isinstance(tool, dict) else {}
     if not isinstance(found, dict):
         raise ConfigError(f"{file}: [tool.penstock] is not a table")
     table = cast("dict[str, Any]", found)
@@ -133,12 +135,18 @@ def _as(name: str, known: _Known, value: Any, where: str) -> Any:
         known.kind
     ]
     wrong = ConfigError(f"setting {name} ({where}): expected {expected}, got {_shown(name, value)}")
+    if name == "queues" and isinstance(value, list):  # as a TOML file says it
+        value = ",".join(map(str, cast("list[object]", value)))
     try:
         made = _parse(known.kind, value)
     except (TypeError, ValueError):
         raise wrong from None
-    if known.least is not None and made < known.least:
+    if known.least is not None and not known.least <= made < math.inf:
         raise ConfigError(f"setting {name} ({where}): at least {known.least:g}, got {made:g}")
+    if known.choices:
+        made = made.lower()
+        if made not in known.choices:
+            raise ConfigError(f"setting {name} ({where}): one of {', '.join(known.choices)}; got {made!r}")
     return made
 
 

@@ -58,7 +58,7 @@ def decode_envelope(body: bytes) -> Envelope:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Undecodable(f"{type(error).__name__}: {error}"[:_REASON_LENGTH]) from error
     if envelope.v != VERSION:
-        raise Undecodable(f"envelope version {envelope.v}; this Penstock reads {VERSION}")
+        raise Undecodable(f"envelope version {envelope.v}; this Penstock reads {VERSION}"[:_REASON_LENGTH])
     return envelope
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -26,7 +25,7 @@ def seconds(what: str, value: float | timedelta) -> float:
         value = value.total_seconds()
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{what}: seconds (a number) or a timedelta, not {type(value).__name__}")
-    if not math.isfinite(value) or not 0 <= value <= MAX_DURATION_S:
+    if not 0 <= value <= MAX_DURATION_S:  # no comparison holds for NaN
         raise ConfigError(f"{what}: {value!r} is not a duration from 0 s to 100 years")
     return float(value)
 

@@ -167,6 +167,7 @@ class BrokerMachine(RuleBasedStateMachine):
         """By one whose delivery it is no longer, or by another; together with what it holds."""
         worker, other = self._worker(which), self._worker(whose)
         strange = other.held if other is not worker else worker.stale
+        strange = [pair for pair in strange if pair.real.queue in worker.member.queues]
         self._settle(worker, [*strange[-2:], *worker.held], kinds, units)
 
     def _settle(self, worker: Worker, pairs: list[Pair], kinds: list[str], units: int) -> None:
@@ -221,6 +222,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(queues=st.sampled_from([("a",), ("b",), QUEUES]))
     def maintain(self, queues: tuple[str, ...]) -> None:
         self._twin.maintain(queues)
+        self._twin.look()
 
     # Operators
 
@@ -234,10 +236,6 @@ class BrokerMachine(RuleBasedStateMachine):
         known = self._twin.ids
         ids = sorted({known[-1 - pick % len(known)] for pick in picks}) if known else []
         self._twin.change(ids, change)
-
-    @rule()
-    def look(self) -> None:
-        self._twin.look()
 
 
 def check_broker(fresh: Callable[[], Address], *, examples: int = 60, steps: int = 50) -> None:

@@ -64,7 +64,10 @@ def run_long_jobs(site: Site, *, rounds: int, jobs: int = RUNNING, workers: int 
     back_s = [0.0]
     with contextlib.ExitStack() as stack:
         app = stack.enter_context(site.client())
-        fleet = [stack.enter_context(worker(site.environment(), concurrency=jobs // workers)) for _ in range(workers)]
+        fleet = [
+            stack.enter_context(worker(site.environment(), concurrency=jobs // workers))
+            for _ in range(workers)
+        ]
         for each in fleet:
             ready(each)
         ids = [app.send("tests.faults.app.on_loop", f"long-{number}", lasts_s).id for number in range(jobs)]
@@ -99,7 +102,9 @@ def _back(app: Penstock, fleet: Sequence[Process]) -> float:
     pids = {each.pid for each in fleet}
     while True:
         cards: Sequence[WorkerCard] = []
-        with contextlib.suppress(BrokerUnavailable):  # an idle connection learns of the restart when it is used
+        with contextlib.suppress(
+            BrokerUnavailable
+        ):  # an idle connection learns of the restart when it is used
             cards = app.call(cards_of(app))
         took_s = time.monotonic() - mono_back
         if not pids - {card.pid for card in cards if card.seen_at > wall_back}:
@@ -119,7 +124,9 @@ def _all_succeeded(app: Penstock, ids: Sequence[str], within_s: float) -> None:
         app.job(id).result(max(0.1, mono_until - time.monotonic()))
 
 
-def run_kills(site: Site, *, rounds: int, chance: random.Random, down_s: tuple[float, float] = (0.0, 1.0)) -> Figures:
+def run_kills(
+    site: Site, *, rounds: int, chance: random.Random, down_s: tuple[float, float] = (0.0, 1.0)
+) -> Figures:
     """The broker is killed and started again under load; on SQLite everybody who uses the file is killed at once.
 
     What was acknowledged succeeds, unless the broker's settings allow a loss: then it is counted. Calls to enqueue end
@@ -151,7 +158,9 @@ def run_kills(site: Site, *, rounds: int, chance: random.Random, down_s: tuple[f
     return _figures(site, outs, done, rounds, lost)
 
 
-def _load(site: Site, stack: contextlib.ExitStack, outs: Sequence[Path]) -> Callable[[], tuple[list[Process], list[Process]]]:
+def _load(
+    site: Site, stack: contextlib.ExitStack, outs: Sequence[Path]
+) -> Callable[[], tuple[list[Process], list[Process]]]:
     environment = site.environment(PENSTOCK_MAX_CRASHES="100")
     starts = iter(range(1_000_000))
 
@@ -160,7 +169,17 @@ def _load(site: Site, stack: contextlib.ExitStack, outs: Sequence[Path]) -> Call
         fleet = [stack.enter_context(worker(environment)) for _ in range(2)]
         producers = []
         for number, out in enumerate(outs):
-            command = ["-m", "tests.faults.producer", str(out), f"p{number}-{turn}", "0", "0.005", "1", "on_thread=0.02", "tick"]
+            command = [
+                "-m",
+                "tests.faults.producer",
+                str(out),
+                f"p{number}-{turn}",
+                "0",
+                "0.005",
+                "1",
+                "on_thread=0.02",
+                "tick",
+            ]
             producers.append(stack.enter_context(Process(command, environment)))
         for each in fleet:
             ready(each)
@@ -175,7 +194,11 @@ def _works_again(site: Site, outs: Sequence[Path], since_ns: int) -> None:
     while True:
         acks = verdict.acknowledged(outs)
         runs = verdict.runs_of(site.effects)
-        if any(run.start_ns > since_ns and acks.get(run.key, 0) > since_ns for each in runs.values() for run in each):
+        if any(
+            run.start_ns > since_ns and acks.get(run.key, 0) > since_ns
+            for each in runs.values()
+            for run in each
+        ):
             return
         assert time.monotonic_ns() < limit_ns, "nothing runs 5 s after the broker is back"
         time.sleep(0.05)
@@ -191,13 +214,19 @@ def _lost(site: Site, outs: Sequence[Path]) -> list[str]:
         left = [key for key in verdict.acknowledged(outs) if key not in ended]
         if len(ended) != quiet_since[0]:
             quiet_since = (len(ended), time.monotonic())
-        if not left or time.monotonic() - quiet_since[1] > site.lease_s * 2 + 3 or time.monotonic() > mono_until:
+        if (
+            not left
+            or time.monotonic() - quiet_since[1] > site.lease_s * 2 + 3
+            or time.monotonic() > mono_until
+        ):
             time.sleep(verdict.SETTLED_WITHIN_S)
             return left
         time.sleep(0.2)
 
 
-def _figures(site: Site, outs: Sequence[Path], done: Sequence[verdict.Kill], rounds: int, lost: Sequence[str]) -> Figures:
+def _figures(
+    site: Site, outs: Sequence[Path], done: Sequence[verdict.Kill], rounds: int, lost: Sequence[str]
+) -> Figures:
     acks, runs = verdict.acknowledged(outs), verdict.runs_of(site.effects)
     longest_s = verdict.longest_call_s(outs)
     assert longest_s <= CALL_WITHIN_S, f"a call to enqueue took {longest_s:.1f} s"
@@ -209,6 +238,10 @@ def _figures(site: Site, outs: Sequence[Path], done: Sequence[verdict.Kill], rou
     if site.server is None:
         odd = verdict.unexplained(runs, done)
         assert not odd, odd[:5]
-    fault = "broker killed and restarted under load" if site.server else "every process that uses the file killed at once"
+    fault = (
+        "broker killed and restarted under load"
+        if site.server
+        else "every process that uses the file killed at once"
+    )
     notes = [f"longest call to enqueue {longest_s:.1f} s; errors: {verdict.tally(kinds) or 'none'}"]
     return Figures(fault, site.broker, rounds, len(acks), rounds, len(lost), twice, risk, 0.0, notes)

@@ -17,8 +17,12 @@ def test_no_running_job_is_given_out_again_while_the_broker_is_away(make_site: C
 
 
 @pytest.mark.alone
-def test_what_was_acknowledged_outlives_the_broker(make_site: Callable[..., Site], chance: random.Random) -> None:
-    figures = outages.run_kills(make_site(appendonly=True, appendfsync="always"), rounds=ROUNDS, chance=chance)
+def test_what_was_acknowledged_outlives_the_broker(
+    make_site: Callable[..., Site], chance: random.Random
+) -> None:
+    figures = outages.run_kills(
+        make_site(appendonly=True, appendfsync="always"), rounds=ROUNDS, chance=chance
+    )
     print(figures)
     assert figures.lost == 0
 

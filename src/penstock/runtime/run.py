@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.core.codec import Envelope
 from penstock.core.job import Delivery
+from penstock.core.options import seconds
 from penstock.core.retry import Retry
 from penstock.core.spec import TaskSpec
 from penstock.errors import PenstockError
@@ -78,7 +79,12 @@ class Run:
         self.args = args
         self.kwargs = kwargs
         self.retry = spec.retry if envelope.retry is None else _merged(spec.retry, envelope.retry)
-        self.timeout_s = spec.timeout_s if envelope.timeout_s is None else envelope.timeout_s
+        # A body may hold anything; a duration that no clock can hold would fail in the broker, again and again.
+        if envelope.ttl_s is not None:
+            seconds("ttl_s", envelope.ttl_s)
+        self.timeout_s = (
+            spec.timeout_s if envelope.timeout_s is None else seconds("timeout_s", envelope.timeout_s)
+        )
         self.mono_taken = 0.0
         self.mono_started = 0.0
         self.ask: Ask | None = None

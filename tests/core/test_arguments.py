@@ -316,7 +316,14 @@ def test_types_that_cannot_be_carried_are_refused_when_declared() -> None:
 
 
 class Odd:
-    """Equal to nothing in a way that can be asked."""
+    """What JSON cannot hold."""
+
+
+@dataclass(eq=False)
+class Vector:
+    """Like an array, equal to nothing in a way that can be asked."""
+
+    x: int
 
     def __eq__(self, other: object) -> bool:
         raise ValueError("no truth value")
@@ -327,6 +334,19 @@ class Odd:
 def test_a_class_that_json_cannot_hold_is_refused() -> None:
     assert "expected Odd, got Odd" in refused(takes(Odd), Odd())
     assert "annotate it" in refused(lambda value: None, Odd())
+    assert "Odd cannot be read from JSON" in decoding_refused(takes(Odd), b"[1]")
+
+
+def test_a_class_that_cannot_be_compared_is_carried() -> None:
+    ((vector,), _) = around(takes(Vector), Vector(5))
+    assert (type(vector), vector.x) == (Vector, 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [(UUID, str(UUID(int=1))), (datetime, "2026-01-01T00:00:00Z"), (bytes, "aaaa")]
+)
+def test_text_that_json_would_turn_into_something_else_is_refused(kind: Any, text: str) -> None:
+    assert f"expected {kind.__name__}, got str" in refused(takes(kind), text)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ def naps(_url: str, count: str) -> Any:
     """Enqueues naps; tells when it began to."""
     from benchmarks.noop_app import nap
 
+    nap.options(queue="elsewhere").delay()  # connected, as a producer that has been there for a while
+    time.sleep(0.2)
     mono_began = time.monotonic()
     nap.delay_many(() for _ in range(int(count)))
     return {"mono_began": mono_began, "mono_ended": time.monotonic()}
@@ -128,10 +130,11 @@ class _Bare:
     def __init__(self, url: str, client: Any) -> None:
         from benchmarks.noop_app import noop
         from penstock.brokers.redis import enqueueing
-        from penstock.brokers.redis.keys import QueueKeys
+        from penstock.brokers.redis.keys import FleetKeys, QueueKeys
         from penstock.core.job import Origin
 
         self._client = client
+        client.sadd(FleetKeys("penstock").queues, "default")
         job = noop.job((1, ADDRESS), {})
         (part,) = enqueueing.slices([job])
         command = enqueueing.command(QueueKeys("penstock", "default"), 0, part, Origin("0" * 32, 1), 0.0)
@@ -167,6 +170,19 @@ def paced(_url: str, run_s: str, every_s: str) -> Any:
         if float(every_s):
             time.sleep(float(every_s))
     return {"took_s": took, "count": len(took) + 1}
+
+
+def feed(url: str, waiting: str, run_s: str) -> Any:
+    """Keeps that many jobs waiting, whatever a worker takes."""
+    from benchmarks.noop_app import noop
+    from benchmarks.state import Watcher
+
+    mono_until = time.monotonic() + float(run_s)
+    with Watcher(url) as watcher:
+        while time.monotonic() < mono_until:
+            missing = int(waiting) - watcher.counts().ready
+            if missing > 0:
+                noop.delay_many((number, ADDRESS) for number in range(min(missing + 500, 2_000)))
 
 
 # --- latency: one job, then a pause in which the worker is idle
@@ -220,7 +236,8 @@ def bare_pop(url: str, samples: str) -> Any:
     client = redis.Redis.from_url(url, socket_timeout=30)
     took: list[float] = []
     while len(took) < int(samples) + _WARM_UP:
-        took.append((time.monotonic_ns() - int(client.blpop(["bare"], 20)[1])) / 1e9)
+        popped: Any = client.blpop(["bare"], 20)
+        took.append((time.monotonic_ns() - int(popped[1])) / 1e9)
     return {"took_s": took[_WARM_UP:]}
 
 
@@ -238,7 +255,7 @@ def bare_push(url: str, samples: str, pause_s: str) -> Any:
 
 
 def cycle(url: str, run_s: str) -> Any:
-    """Enqueues, fetches and settles 200 jobs a turn through the adapter, each call timed; the backlog stays as it is."""
+    """Enqueues, fetches and settles 200 jobs a turn through the adapter, each call timed; the backlog stays."""
     return asyncio.run(_cycle(url, float(run_s)))
 
 

@@ -1,4 +1,4 @@
-"""How long one job takes while the worker has nothing else to do; and sleeping jobs, which show the slots' idle time."""
+"""How long one job takes while the worker has nothing else to do; and sleeping jobs, which show what slots lose."""
 
 from __future__ import annotations
 
@@ -125,10 +125,9 @@ def sleeping(plan: Plan) -> list[Row]:
             f"threads {figures['threads from enqueue']:.3f} s, coroutines {figures['coroutines from enqueue']:.3f} s",
             verdict.met, "1 s", figures["threads from enqueue"], verdict.missed_by, samples=measured,
             notes=[
-                "from the beginning of `delay_many`, with the worker idle, to the end of the last job; from the first "
-                f"start: threads {figures['threads from start']:.3f} s, coroutines "
-                f"{figures['coroutines from start']:.3f} s; the first time, when threads are made: "
-                f"{figures['threads cold']:.3f} s",
+                "from the beginning of `delay_many`, with the worker idle, to the end of the last job",
+                f"from the first start: threads {figures['threads from start']:.3f} s",
+                f"the first time, when threads are made: {figures['threads cold']:.3f} s",
             ],
         )
     ]  # fmt: skip

@@ -84,26 +84,29 @@ def run(url: str, count: int, mode: Mode) -> dict[str, float]:
     return {"rate": count / took, "start_s": first - began, "peak_mb": peak}
 
 
+Part = tuple[list[bytes], list[bytes]]
+
+
+def _work(todo: SimpleQueue[Part | None], done: SimpleQueue[list[bytes]], first: list[float]) -> None:
+    decode = msgspec.json.Decoder(Call).decode
+    tasks: dict[str, Callable[..., None]] = {"tasks.nothing": nothing}
+    while (part := todo.get()) is not None:
+        ids, bodies = part
+        first[0] = first[0] or time.perf_counter()
+        for body in bodies:
+            call = decode(body)
+            tasks[call.task](*call.args)
+        done.put(ids)
+
+
 def _threads(url: str, count: int) -> tuple[float, float]:
     """Ten threads run parts of a batch, while the main thread fetches the next one and settles the last."""
     import redis
 
-    todo: SimpleQueue[tuple[list[bytes], list[bytes]] | None] = SimpleQueue()
+    todo: SimpleQueue[Part | None] = SimpleQueue()
     done: SimpleQueue[list[bytes]] = SimpleQueue()
-    tasks: dict[str, Callable[..., None]] = {"tasks.nothing": nothing}
     first = [0.0]
-
-    def work() -> None:
-        decode = msgspec.json.Decoder(Call).decode
-        while (part := todo.get()) is not None:
-            ids, bodies = part
-            first[0] = first[0] or time.perf_counter()
-            for body in bodies:
-                call = decode(body)
-                tasks[call.task](*call.args)
-            done.put(ids)
-
-    threads = [Thread(target=work) for _ in range(CONCURRENCY)]
+    threads = [Thread(target=_work, args=(todo, done, first)) for _ in range(CONCURRENCY)]
     for thread in threads:
         thread.start()
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Where the time goes: ``python -m benchmarks.profile drain|delay|delay_many [--broker redis|sqlite] [--app sync|...]``.
+"""Where the time goes: ``python -m benchmarks.profile drain|delay|delay_many``.
 
 ``drain`` runs a worker in this process. ``--how calls`` puts the job's call on the I/O thread, so that there is one
 thread, and counts every call under cProfile, which makes small functions look dearer than they are; ``--how threads``
@@ -126,8 +126,8 @@ def delay(url: str, count: int, many: bool) -> None:
     began, cpu = time.monotonic(), time.process_time()
     go(count)
     took, cpu = time.monotonic() - began, time.process_time() - cpu
-    print(f"without profiling: {count / took:,.0f}/s, {took / count * 1e6:.1f} us a job, of them {cpu / count * 1e6:.1f} "
-          "here on the processor\n")  # fmt: skip
+    here = f"{cpu / count * 1e6:.1f} here on the processor"
+    print(f"without profiling: {count / took:,.0f}/s, {took / count * 1e6:.1f} us a job, of them {here}\n")
     profiler = cProfile.Profile()
     profiler.enable()
     go(count)

@@ -107,46 +107,52 @@ def _median_ms(action: Any, times: int = 200) -> float:
     return 1000 * median(took)
 
 
+_HOW = """\
+Written by `{command}` in {minutes:.0f} min. Penstock and the *limit* (a bare loop that fetches, decodes, calls and
+settles without any engine; the driver alone where a producer is measured) take turns in one run. Figures are medians of
+{runs} runs of at least {run_s:g} s, and of more runs where one is short by nature. A run in which not every job ran
+exactly once has no figure.
+"""
+_PEERS = """
+## Other libraries
+
+Best figures of peers on such a machine, from elsewhere and not of this run: for orientation.
+
+| what | peers |
+|---|---|
+"""
+
+
 def markdown(rows: Sequence[Row], facts: Mapping[str, str], plan: Plan, command: str, took_s: float) -> str:
     """The whole page."""
+    how = _HOW.format(command=command, minutes=took_s / 60, runs=plan.runs, run_s=plan.run_s)
     missed = [row for row in rows if not row.met]
     lines = ["# Benchmarks", ""]
     if plan.quick:
         lines += ["**A quick run: too short to be quoted.**", ""]
-    lines += [
-        f"Written by `{command}` in {took_s / 60:.0f} min. Penstock and the *limit* (a bare loop that fetches, decodes, "
-        "calls and settles without any engine, or the driver alone where a producer is measured) take turns in one run; "
-        f"figures are medians of {plan.runs} runs of at least {plan.run_s:g} s, of more runs where one is short by "
-        "nature. A run in which not every job ran exactly once has no figure.",
-        "",
-        *(f"- {name}: {value}" for name, value in facts.items()),
-        "",
-        f"{len(rows) - len(missed)} of {len(rows)} aims are met.",
-        "",
-        "| what | aim | Penstock | limit | ratio | |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        verdict = "met" if row.met else "**missed**"
-        lines.append(f"| {row.what} | {row.aim} | {row.ours} | {row.limit} | {ratio} | {verdict} |")
+    lines += [how, *(f"- {name}: {value}" for name, value in facts.items()), ""]
+    lines += [f"{len(rows) - len(missed)} of {len(rows)} aims are met.", ""]
+    lines += ["| what | aim | Penstock | limit | ratio | |", "|---|---|---|---|---|---|"]
+    lines += map(_line, rows)
     if missed:
         lines += ["", "## Missed, by how much and why", ""]
         lines += [
-            f"- **{row.what}**: {row.missed_by}. {REASONS.get(row.what, '')}".rstrip() for row in missed
+            f"- **{each.what}**: {each.missed_by}. {REASONS.get(each.what, '')}".rstrip() for each in missed
         ]
     lines += ["", "## Beside the table", ""]
     lines += [f"- {row.what}: {'; '.join(row.notes)}." for row in rows if row.notes]
-    lines += ["", "## Other libraries", "", "Best figures of peers on such a machine, not measured in this run: for "
-              "orientation.", "", "| what | peers |", "|---|---|"]  # fmt: skip
-    lines += [f"| {what} | {figures} |" for what, figures in PEERS.items()]
+    lines += [_PEERS + "\n".join(f"| {what} | {figures} |" for what, figures in PEERS.items())]
     lines += ["", "## Every run", "", "| variant | runs |", "|---|---|"]
     for row in rows:
-        lines += [
-            f"| {row.name}: {variant} | {', '.join(f'{figure:,.5g}' for figure in figures)} |"
-            for variant, figures in row.samples.items()
-        ]
+        for variant, figures in row.samples.items():
+            lines.append(f"| {row.name}: {variant} | {', '.join(f'{figure:,.5g}' for figure in figures)} |")
     return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+    verdict = "met" if row.met else "**missed**"
+    return f"| {row.what} | {row.aim} | {row.ours} | {row.limit} | {ratio} | {verdict} |"
 
 
 def as_json(rows: Sequence[Row], facts: Mapping[str, str], plan: Plan) -> str:

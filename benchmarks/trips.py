@@ -21,14 +21,17 @@ def trips(plan: Plan) -> list[Row]:
         count = 20_000 if plan.quick else 100_000
         act("fill", at.url, "noop", count)
         before = _commands(at)
-        with CountingProxy(at.url) as proxy, Watcher(at.url) as watcher:
-            with WorkerProcess("benchmarks.noop_app", proxy.url) as worker:
-                # The watcher's own look is a handful of commands in a hundred thousand.
-                until(lambda: watcher.settled(count), 120.0, every_s=0.25)
-                drain_trips, connections = proxy.trips / count, proxy.connections
-                drain_commands = (_commands(at) - before) / count
-                if told(plan, watcher, worker)["ran"] != count:
-                    raise RunFailed("not every job ran once")
+        with (
+            CountingProxy(at.url) as proxy,
+            Watcher(at.url) as watcher,
+            WorkerProcess("benchmarks.noop_app", proxy.url) as worker,
+        ):
+            # The watcher's own looks are a handful of commands in a hundred thousand.
+            until(lambda: watcher.settled(count), 120.0, every_s=0.25)
+            drain_trips, connections = proxy.trips / count, proxy.connections
+            drain_commands = (_commands(at) - before) / count
+            if told(plan, watcher, worker)["ran"] != count:
+                raise RunFailed("not every job ran once")
     verdict = Verdict()
     verdict.most(enqueue_trips + drain_trips, 1.1, "trips")
     return [
@@ -36,10 +39,14 @@ def trips(plan: Plan) -> list[Row]:
             "trips", "client round trips for a job, enqueue + drain of a full queue", "1 + ≤ 0.1",
             f"{enqueue_trips:.3f} + {drain_trips:.3f}", verdict.met, missed_by=verdict.missed_by,
             notes=[
-                f"server commands, those inside scripts included: {enqueue_commands:.2f} + {drain_commands:.2f} a job; "
+                f"server commands, those inside scripts too: {enqueue_commands:.2f} + {drain_commands:.2f} a job",
                 f"the worker held {connections} connections",
             ],
-            samples={"enqueue": [enqueue_trips], "drain": [drain_trips], "commands": [enqueue_commands, drain_commands]},
+            samples={
+                "enqueue": [enqueue_trips],
+                "drain": [drain_trips],
+                "commands": [enqueue_commands, drain_commands],
+            },
         )
     ]  # fmt: skip
 

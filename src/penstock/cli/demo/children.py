@@ -1,4 +1,4 @@
-"""The demo's other processes: started as a person would start them, their lines shown, stopped at the end."""
+"""The demo's other processes: ``python -m ...``, their lines shown, stopped at the end, whatever that end is."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Child:
         self.lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._on_line = on_line
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            [sys.executable, "-m", "penstock.cli.demo.actor", str(os.getpid()), *arguments],
             cwd=folder,
             env=dict(environment),
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,93 @@
+"""The program as a whole: help, version, the table of commands, what it imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import penstock.cli
+from penstock import __version__
+from penstock.cli.program import COMMANDS
+from tests.cli.shell import PENSTOCK, Shell
+
+
+def test_help_shows_every_command(plain: Shell) -> None:
+    said = plain("--help")
+    assert (said.code, said.err) == (0, "")
+    for name, meaning in COMMANDS.items():
+        assert name in said.out
+        assert meaning.split()[0] in said.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(plain: Shell, name: str) -> None:
+    said = plain(name, "--help")
+    assert (said.code, said.err) == (0, "")
+    assert f"Usage: penstock {name}" in said.out
+
+
+def test_every_command_is_a_file_of_its_name() -> None:
+    folder = Path(penstock.cli.__file__).parent
+    for name in COMMANDS:
+        assert (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", PENSTOCK, "--help"], capture_output=True, text=True, check=True
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert not imported & {"asyncio", "apsw", "msgspec", "redis", "logging", "penstock.app", "tomllib"}
+
+
+def test_a_worker_does_without_click_and_toml(shell: Shell) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", PENSTOCK, "-A", "tasks", "worker", "--burst", "--no-guard"],
+        cwd=shell.folder,
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "penstock.runtime.worker" in imported
+    assert not imported & {"click", "argparse", "tomllib", "difflib", "flask", "multiprocessing"}
+
+
+def test_version(plain: Shell) -> None:
+    assert plain("--version").out == f"penstock, version {__version__}\n"
+
+
+def test_python_m_penstock(plain: Shell) -> None:
+    done = subprocess.run([sys.executable, "-m", "penstock", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"penstock, version {__version__}\n")
+
+
+def test_nothing_said_is_answered_with_help(plain: Shell) -> None:
+    said = plain()
+    assert said.code == 2
+    assert "Commands:" in said.words
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["wokrer"], "No such command 'wokrer'"),
+        (["worker", "--reload", "tasks"], "No such option '--reload'"),
+        (["worker", "--max-jobs-per-process", "3"], "No such option"),
+        (["-A", "tasks", "worker", "other"], "two applications are named: -A tasks and other"),
+        (["-A"], "Option '-A' requires an argument"),
+        (["workers", "1234"], "what shall worker 1234 do?"),
+        (["workers", "1234", "dance"], "'dance' is not one of"),
+        (["-A", "tasks", "demo"], "leave -A away"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(plain: Shell, words: list[str], expected: str) -> None:
+    said = plain(*words)
+    assert (said.code, said.out) == (2, "")
+    assert expected in said.err
+    assert said.err.count("\n") == 1

@@ -73,6 +73,7 @@ class Twin:
         self.now = self.began
         self.ids: list[str] = []
         self.workers: list[Worker] = []
+        self._forgot_at = -math.inf
         self._joined = 0
         self._left: set[str] = set()
 
@@ -86,10 +87,18 @@ class Twin:
     # Time
 
     def advance(self, units: int) -> None:
-        """Moves both clocks; backwards too."""
+        """Moves both clocks; backwards too, but not to before a moment at which an outcome was forgotten.
+
+        Where a server forgets by a clock of its own (a key's time to live on Redis), it has forgotten for good; the
+        clock that tests move would bring back what it was not told to forget.
+        """
         self.settle_down()
+        if self.now + units * UNIT_S < self._forgot_at:
+            return
         self.now += units * UNIT_S
         self._broker.clock_shift_s += units * UNIT_S
+        forgotten = [stored.forget_at for stored in self._model.jobs.values() if stored.forget_at is not None]
+        self._forgot_at = max([self._forgot_at, *(moment for moment in forgotten if moment <= self.now)])
         for worker in self.workers:
             if self.now - worker.heard_at >= LEASE_S:
                 worker.heard_at = -math.inf

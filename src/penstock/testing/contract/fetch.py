@@ -234,9 +234,7 @@ class FetchContract(ContractBase):
         began = time.monotonic()
         await bench.put("near", delay_s=0.2)
         assert names((await fetch).deliveries) == ["near"]
-        assert (
-            time.monotonic() - began < 0.2 + 1 + _WOKEN_S
-        )  # seen at the latest by the look of once a second
+        assert time.monotonic() - began < 0.2 + _WOKEN_S  # seen at the latest by the look of once a second
 
     @case()
     async def test_what_goes_back_wakes_others(self, bench: Bench) -> None:
@@ -250,7 +248,7 @@ class FetchContract(ContractBase):
             back = Again(delivery, 0, JobError("E")) if attempt_fails else Release(delivery)
             await bench.settle(holder, back)
             (again,) = (await fetch).deliveries
-            assert time.monotonic() - began < 1 + _WOKEN_S
+            assert time.monotonic() - began < _WOKEN_S
             await bench.settle(waiter, Release(again))
 
     @case()
@@ -263,7 +261,7 @@ class FetchContract(ContractBase):
         began = time.monotonic()
         await holder.close()
         assert names((await fetch).deliveries) == ["a"]
-        assert time.monotonic() - began < 1 + _WOKEN_S
+        assert time.monotonic() - began < _WOKEN_S
 
     @case("inspect")
     async def test_what_an_operator_retries_wakes(self, bench: Bench) -> None:
@@ -274,7 +272,7 @@ class FetchContract(ContractBase):
         began = time.monotonic()
         assert list(await bench.inspector.change(ids, Retried())) == ids
         assert names((await fetch).deliveries) == ["a"]
-        assert time.monotonic() - began < 1 + _WOKEN_S
+        assert time.monotonic() - began < _WOKEN_S
 
     @case()
     async def test_many_who_wait_are_all_woken(self, bench: Bench) -> None:
@@ -285,7 +283,7 @@ class FetchContract(ContractBase):
         await bench.put(*"abcde")
         got = [names(fetched.deliveries) for fetched in await asyncio.gather(*fetches)]
         assert sorted(got) == [["a"], ["b"], ["c"], ["d"], ["e"]]
-        assert time.monotonic() - began < 1 + _WOKEN_S
+        assert time.monotonic() - began < _WOKEN_S
 
     @case()
     async def test_a_cancelled_fetch_takes_nothing_with_it(self, bench: Bench) -> None:

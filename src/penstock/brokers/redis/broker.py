@@ -27,6 +27,8 @@ from penstock.ports.inspector import Change, Page, QueueCounts
 
 # What one script call may do at most: a long script stops everybody.
 STEP_JOBS: Final = 200
+# How often a broker's maintenance looks for workers that are gone for good.
+_PRUNE_FLEET_S: Final = 600.0
 # Who waits for a job's end looks for himself so often, whatever he has heard.
 _LOOK_AGAIN_S: Final = 1.0
 
@@ -46,6 +48,7 @@ class RedisBroker:
         self._producing = self.link()
         self._upkeep = self.link()
         self._looking = self.link()
+        self._prune_fleet_mono = 0.0
         self._inbox = Inbox(address, self.fleet.inbox)
         self._inspection = Inspection(self.fleet, self._looking, self.keys)
         self._fleet = Fleet(self.fleet, self._looking, self.keys)
@@ -131,14 +134,14 @@ class RedisBroker:
         total = Maintained()
         if not queues:
             return total
+        if time.monotonic() >= self._prune_fleet_mono:
+            self._prune_fleet_mono = time.monotonic() + _PRUNE_FLEET_S
+            await self._fleet.prune(self.clock_shift_s)
         step = min(limit, STEP_JOBS)
         args = (self.clock_shift_s, step, lease_s, KEEP_EXPIRED_S, KEEP_DEAD_S, KEEP_DEAD_JOBS)
         replies = await self._upkeep.call([MAINTAIN.call(self.keys(queue).nobody, args) for queue in queues])
         for queue, (promoted, expired, pruned, more, waiting_s, over) in zip(queues, replies, strict=True):
             reclaimed, rest = await self._reclaim(queue, over, step)
-            if over:
-                # Those of them that hold nothing any more are not listed any more.
-                await self.workers()
             total = Maintained(
                 total.promoted + promoted,
                 total.reclaimed + reclaimed,

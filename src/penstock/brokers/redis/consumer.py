@@ -183,21 +183,18 @@ class RedisConsumer:
         return deliveries, float(due) if due else None, reply[6] == 1
 
     async def settle(self, settlements: Sequence[Settlement], number: int) -> Sequence[Delivery]:
-        parts = settling.parts(settlements)
-        if not parts:
-            return []
+        # What is of a queue that this consumer does not have cannot be held by it.
+        lost = [each.delivery for each in settlements if each.delivery.queue not in self._names]
+        parts = [part for part in settling.parts(settlements) if part.queue in self._names]
         shift_s = self._broker.clock_shift_s
         commands = [
             settling.command(self._keys[part.queue], self._names[part.queue], part, self.id, number, shift_s)
             for part in parts
         ]
-        replies = await self._settling.call(commands)
-        return [
-            part.delivery(place)
-            for part, reply in zip(parts, replies, strict=True)
-            for place in reply
-            if isinstance(place, int)
-        ]
+        replies = await self._settling.call(commands) if commands else []
+        for part, reply in zip(parts, replies, strict=True):
+            lost += [part.delivery(place) for place in reply if isinstance(place, int)]
+        return lost
 
     async def beat(
         self,

@@ -14,6 +14,9 @@ from penstock.brokers.redis.scripts import ORDER, WORKER, Command
 from penstock.ports import broker as port
 from penstock.ports.broker import WorkerCard
 
+# A worker that was not heard of is forgotten after so long.
+_KEEP_LOST_S: Final = 3600.0
+
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(WorkerCard).decode
 
@@ -60,7 +63,22 @@ class Fleet:
         self._keys = keys
 
     async def workers(self, shift_s: float) -> list[WorkerCard]:
-        """Those whose lease holds or who still hold jobs; the rest is forgotten."""
+        """Those whose lease holds or who still hold jobs."""
+        return sorted(
+            (card for card, lives in (await self._seen(shift_s)).values() if lives), key=lambda card: card.id
+        )
+
+    async def prune(self, shift_s: float) -> None:
+        """Forgets those who were not heard of for long; not at once, since a clock may go back."""
+        (clock,) = await self._link.call([Command((b"TIME",))])
+        oldest = int(clock[0]) + shift_s - _KEEP_LOST_S
+        seen = await self._seen(shift_s)
+        gone = [consumer for consumer, (card, lives) in seen.items() if not lives and card.seen_at < oldest]
+        if gone:
+            await self._link.call(leave_commands(self._fleet, *gone))
+
+    async def _seen(self, shift_s: float) -> dict[str, tuple[WorkerCard, bool]]:
+        """Each consumer's card, and whether it lives."""
         clock, cards, seen = await self._link.call(
             [
                 Command((b"TIME",)),
@@ -70,19 +88,14 @@ class Fleet:
         )
         now = int(clock[0]) + int(clock[1]) / 1e6 + shift_s
         moments = dict(zip(seen[::2], seen[1::2], strict=True))
-        listed: list[WorkerCard] = []
-        gone: list[str] = []
+        found: dict[str, tuple[WorkerCard, bool]] = {}
         for consumer, encoded in zip(cards[::2], cards[1::2], strict=True):
             card = _decode(encoded)
             seen_at, until_at, *queues = moments.get(consumer, b"0 0").decode().split()
             card.seen_at = float(seen_at)
-            if float(until_at) > now or await self._lives(consumer.decode(), queues, now):
-                listed.append(card)
-            else:
-                gone.append(consumer.decode())
-        if gone:
-            await self._link.call(leave_commands(self._fleet, *gone))
-        return sorted(listed, key=lambda card: card.id)
+            name = consumer.decode()
+            found[name] = card, float(until_at) > now or await self._lives(name, queues, now)
+        return found
 
     async def _lives(self, consumer: str, queues: Sequence[str], now: float) -> bool:
         """Whether a consumer that was not heard of has a lease on a queue (a fetch renews it too), or holds jobs."""

@@ -100,7 +100,6 @@ function kinds.X(id, priority)
   n[1], n[3], n[4], n[5], n[8] = n[1] + ARGV[at + 2], 0, 0, 0, priority
   write_notes(id, n)
   call('HSET', ERRORS, id, ARGV[at + 1] .. '\n' .. ARGV[at])
-  call('HDEL', ASKED, id)
   call('ZADD', DEAD, now, id)
   failed = failed + 1
   tell(id)
@@ -111,7 +110,6 @@ function kinds.Q(id, priority)
   n[3], n[4], n[5], n[8] = 0, 0, 0, priority
   write_notes(id, n)
   call('HSET', ERRORS, id, '\n' .. ARGV[at])
-  call('HDEL', ASKED, id)
   call('ZADD', ODD, now, id)
   tell(id)
 end

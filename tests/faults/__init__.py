@@ -2,7 +2,7 @@
 same drivers for longer.
 
     site.py      a broker to be mistreated: an SQLite file or a Redis server
-    app.py       the tasks, which leave a line for each start and end
+    app.py       the tasks, which leave a line for each start and end; lanes.py: those of the other lanes
     processes.py workers and producers as real processes
     producer.py  enqueues and keeps what was acknowledged, forced to the disk
     verdict.py   reads what is left behind and judges; it never imports Penstock

@@ -166,7 +166,8 @@ async def settle(bench: Bench) -> None:
     ]
     assert list(await bench.settle(outcomes)) == []
     record = await bench.inspector.get(two.id)
-    assert record is not None and record.result == b'"kept"', record
+    assert record is not None
+    assert record.result == b'"kept"', record
     (again,) = await bench.take(1)
     assert (again.id, again.attempt, again.crashes) == (three.id, 1, 0), again
     assert list(await bench.settle([Done(again)])) == []

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults import verdict
-from tests.faults.processes import Process, descendants, gone, ready, worker
+from tests.faults.processes import LANES, Process, descendants, gone, ready, worker
 from tests.faults.site import Site
 from tests.faults.verdict import Figures, Kill
 
@@ -56,8 +56,10 @@ def run(
     tasks: Sequence[str],
     ways: Sequence[str] = ("group", "parent", "child"),
     workers: int = 3,
+    concurrency: int = 5,
     processes: int = 1,
-    every_s: tuple[float, float] = (0.5, 2.0),
+    app: str = LANES,
+    every_s: tuple[float, float] = (0.3, 1.2),
 ) -> Figures:
     """Keeps a fleet under kills while a producer, which is killed as well, enqueues.
 
@@ -68,7 +70,9 @@ def run(
         tasks: What to enqueue, ``NAME=LONGEST_S``.
         ways: How to kill.
         workers: How many of them.
+        concurrency: Slots of each of their processes.
         processes: ``--processes`` of each.
+        app: Which application they run.
         every_s: Between two kills, at least and at most.
     """
     environment = site.environment(
@@ -76,7 +80,13 @@ def run(
     )  # many kills are no poison; that has its own test
     kills, outs = Kills(chance), [site.folder / f"acks-{number}" for number in range(2)]
     with contextlib.ExitStack() as stack:
-        fleet = [stack.enter_context(worker(environment, processes=processes)) for _ in range(workers)]
+
+        def start() -> Process:
+            return stack.enter_context(
+                worker(environment, concurrency=concurrency, processes=processes, app=app)
+            )
+
+        fleet = [start() for _ in range(workers)]
         for each in fleet:
             ready(each, processes)
         producer = stack.enter_context(_producer(site, outs[0], "a", tasks))
@@ -89,7 +99,7 @@ def run(
                 producer = stack.enter_context(_producer(site, outs[1], "b", tasks))
             if not fleet[place].running:
                 fleet[place].end()
-                fleet[place] = stack.enter_context(worker(environment, processes=processes))
+                fleet[place] = start()
         producer.signal(signal.SIGTERM)
         producer.wait_for("producer is done")
         settle(site, outs, within_s=site.lease_s * 2 + 30)
@@ -97,7 +107,7 @@ def run(
     return judge(site, outs, kills.done, rounds)
 
 
-def _producer(site: Site, out: Path, prefix: str, tasks: Sequence[str], pause_s: float = 0.01) -> Process:
+def _producer(site: Site, out: Path, prefix: str, tasks: Sequence[str], pause_s: float = 0.02) -> Process:
     command = ["-m", "tests.faults.producer", str(out), prefix, "0", str(pause_s), "1", *tasks]
     return Process(command, site.environment())
 
@@ -142,4 +152,4 @@ def judge(site: Site, outs: Sequence[Path], kills: Sequence[Kill], rounds: int) 
     for state in ("ready", "scheduled", "running", "failed", "quarantined"):
         assert counts[state] == 0, counts
     assert counts["enqueued_total"] == counts["succeeded_total"] >= len(acks), counts
-    return Figures("kill -9", "", rounds, len(acks), len(kills), 0, twice, risk, recovery_s)
+    return Figures("kill -9", site.broker, rounds, len(acks), len(kills), 0, twice, risk, recovery_s)

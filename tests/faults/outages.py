@@ -1,4 +1,7 @@
-"""A broker that is away: stopped, frozen, killed. On SQLite: a process that holds the file, and everybody killed at once."""
+"""A broker that is away: stopped, frozen, killed.
+
+On SQLite: a process that holds the file, and everybody who uses it killed at once.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pathlib import Path
 from penstock import BrokerUnavailable, Penstock
 from penstock.ports.broker import WorkerCard
 from tests.faults import kills, verdict
-from tests.faults.processes import Process, ready, worker
+from tests.faults.processes import LANES, Process, ready, worker
 from tests.faults.site import Site
 from tests.faults.verdict import Figures
 
@@ -65,14 +68,14 @@ def run_long_jobs(site: Site, *, rounds: int, jobs: int = RUNNING, workers: int 
     with contextlib.ExitStack() as stack:
         app = stack.enter_context(site.client())
         fleet = [
-            stack.enter_context(worker(site.environment(), concurrency=jobs // workers))
+            stack.enter_context(worker(site.environment(), concurrency=jobs // workers, app=LANES))
             for _ in range(workers)
         ]
         for each in fleet:
             ready(each)
-        ids = [app.send("tests.faults.app.on_loop", f"long-{number}", lasts_s).id for number in range(jobs)]
+        ids = [app.send("tests.faults.lanes.on_loop", f"long-{number}", lasts_s).id for number in range(jobs)]
         _all_started(site, jobs)
-        fleet.append(stack.enter_context(worker(site.environment())))
+        fleet.append(stack.enter_context(worker(site.environment(), app=LANES)))
         ready(fleet[-1])
         for number in range(rounds):
             with away(site, ("stopped", "frozen")[number % 2]):

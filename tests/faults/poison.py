@@ -7,16 +7,25 @@ from collections.abc import Sequence
 
 from penstock.core.lifecycle import JobState
 from tests.faults import verdict
-from tests.faults.processes import worker
+from tests.faults.processes import LANES, worker
 from tests.faults.site import Site, counts_of, record_of, side_by_side
 from tests.faults.verdict import Figures
 
 GOOD = 500
 MAX_CRASHES = 3
+_TASKS = {
+    "tick": "tests.faults.app.tick",
+    "kill_own_process": "tests.faults.app.kill_own_process",
+    "kill_own_child": "tests.faults.lanes.kill_own_child",
+}
 
 
 def run(
-    site: Site, *, rounds: int, tasks: Sequence[str] = ("kill_own_process",), at_once: int = 10
+    site: Site,
+    *,
+    rounds: int,
+    tasks: Sequence[str] = ("kill_own_process", "kill_own_child"),
+    at_once: int = 10,
 ) -> Figures:
     """Each round: exactly one dead, 500 succeeded.
 
@@ -33,11 +42,10 @@ def run(
 
 
 def _round(site: Site, guilty: str) -> int:
+    environment = site.environment(PENSTOCK_MAX_CRASHES=str(MAX_CRASHES))
     with site.client() as app:
         names = ["tick"] * (GOOD // 2) + [guilty] + ["tick"] * (GOOD // 2)
-        handles = [
-            app.send(f"tests.faults.app.{name}", f"{name}-{number}") for number, name in enumerate(names)
-        ]
+        handles = [app.send(_TASKS[name], f"{name}-{number}") for number, name in enumerate(names)]
         handle = handles[GOOD // 2]
         deaths = 0
         mono_until = time.monotonic() + (MAX_CRASHES + 1) * (site.lease_s + 5)

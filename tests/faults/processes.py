@@ -15,6 +15,9 @@ from pathlib import Path
 from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
+# Applications: tasks on threads alone, which is the quick way through a worker; and tasks in all lanes.
+THREADS = "tests.faults.app"
+LANES = "tests.faults.lanes:app"
 _END_WITHIN_S = 10.0
 
 
@@ -150,7 +153,7 @@ def worker(
     *,
     concurrency: int = 10,
     processes: int = 1,
-    app: str = "tests.faults.app",
+    app: str = THREADS,
     more: Sequence[str] = (),
 ) -> Process:
     """A worker, not yet ready; ``ready(process)`` waits for it."""

@@ -20,7 +20,7 @@ import time
 from typing import Any
 
 from penstock import BrokerError
-from tests.faults import app as tasks
+from tests.faults import lanes as tasks
 
 
 class Keeper:

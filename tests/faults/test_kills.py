@@ -11,7 +11,16 @@ from tests.faults.site import Site
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(150)]
 
 
+QUICK = ["on_thread=0.1", "on_thread=0.1", "on_loop=0.1", "on_loop=0.1", "tick"]
+
+
 def test_every_job_succeeds_though_workers_are_killed(site: Site, chance: random.Random) -> None:
-    figures = kills.run(site, rounds=ROUNDS, chance=chance, tasks=["on_thread=0.1", "on_loop=0.1", "tick"])
+    figures = kills.run(site, rounds=ROUNDS, chance=chance, tasks=[*QUICK, "in_process=0.1"])
+    print(figures)
+    assert figures.kills == ROUNDS
+
+
+def test_every_job_succeeds_though_supervised_workers_are_killed(site: Site, chance: random.Random) -> None:
+    figures = kills.run(site, rounds=ROUNDS, chance=chance, tasks=QUICK, workers=2, processes=2)
     print(figures)
     assert figures.kills == ROUNDS

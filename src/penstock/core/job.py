@@ -104,7 +104,11 @@ class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JobRecord(msgspec.Struct, omit_defaults=True):
-    """What a broker knows of one job. Moments are seconds since the epoch by the broker's clock; 0 is unknown."""
+    """What a broker knows of one job. Moments are seconds since the epoch by the broker's clock; 0 is unknown.
+
+    ``consumer`` and ``cancel_requested`` are of the present run. Once a job has succeeded, was cancelled or expired,
+    its body, error and progress need not be kept.
+    """
 
     id: str
     queue: str

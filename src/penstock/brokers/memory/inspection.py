@@ -100,8 +100,6 @@ class Inspection:
         stored.expires_at = None
         stored.ended_at = 0.0
         stored.cause, stored.error = "", None
-        # It was asked of the run that ended; whoever retries wants it to run.
-        stored.cancel_ttl_s = None
         self._model.move(stored, _S.READY)
         return True
 

@@ -118,6 +118,7 @@ class Model:
         """Ends a job; its state is kept ``keep_s``, None for as long as the dead are."""
         self.move(stored, state)
         stored.consumer = ""
+        stored.cancel_ttl_s = None
         stored.ended_at = now
         if keep_s is not None:
             stored.forget_at = now + keep_s

@@ -359,4 +359,6 @@ class SettleContract(ContractBase):
         done, dead = await bench.take(consumer)
         await bench.inspector.change(ids, Cancelling())
         await bench.settle(consumer, Done(done, b"1", 60), Dead(dead, _ERROR, Cause.ERROR))
-        assert [await bench.state(id) for id in ids] == [JobState.SUCCEEDED, JobState.FAILED]
+        records = [await bench.record(id) for id in ids]
+        assert [record.state for record in records] == [JobState.SUCCEEDED, JobState.FAILED]
+        assert [record.cancel_requested for record in records] == [False, False]

@@ -23,13 +23,13 @@ DELETE FROM bodies WHERE job IN carray(?1);
 -- [end] A job has ended, and is kept for a while.
 -- ?1 state, ?2 now, ?3 forget at, ?4 cause, ?5 error, ?6 result, ?7 attempts spent, ?8 key
 UPDATE jobs SET state = ?1, ended_at = ?2, forget_at = ?3, cause = ?4, error = ?5, result = ?6,
-  attempt = attempt + ?7, consumer = NULL
+  attempt = attempt + ?7, consumer = NULL, cancel_ttl_s = NULL
 WHERE key = ?8;
 
 -- [cancel] A job ends as cancelled, with its last error as it is.
 -- ?1 now, ?2 forget at, ?3 attempts spent, ?4 crashes to add, ?5 key
 UPDATE jobs SET state = 'cancelled', ended_at = ?1, forget_at = ?2, attempt = attempt + ?3, crashes = crashes + ?4,
-  consumer = NULL
+  consumer = NULL, cancel_ttl_s = NULL
 WHERE key = ?5;
 
 -- [put_off] A job runs again later. ?1 place, ?2 due at, ?3 error, ?4 attempts spent, ?5 streak, ?6 key

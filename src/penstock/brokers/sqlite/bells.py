@@ -16,6 +16,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
+from penstock.brokers.sqlite import forking
+
 HEARD: Final = hasattr(socket, "AF_UNIX") and hasattr(os, "O_PATH") and Path("/proc/self/fd").is_dir()
 """Whether this system has such sockets, and a way to name one in a folder whose path is long."""
 
@@ -148,6 +150,7 @@ class Bell:
             bell.close()
             raise
         self._socket = bell
+        forking.tell(self)
 
     def hang(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hears on ``loop`` from now on. Safe to call twice."""
@@ -177,6 +180,15 @@ class Bell:
                 return
             for ear in tuple(self._ears.get(message.decode("ascii", "replace"), ())):
                 ear()
+
+    def before_fork(self) -> None:
+        """See ``Forks``: there is nothing to close, and the loop may be running."""
+
+    def after_fork(self, *, child: bool) -> None:
+        """See ``Forks``: the child must not keep the bell of a parent that may die."""
+        if child and self._socket is not None:
+            self._socket.close()
+            self._socket = self._loop = None
 
     def silence(self) -> None:
         """Takes the bell down. Safe to call twice."""

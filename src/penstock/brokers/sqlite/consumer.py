@@ -48,11 +48,15 @@ class SQLiteConsumer:
         try:
             if wait_s > 0:
                 await self._broker.hang_bell()
-            claimed = await self._take_left_over(limit, max_bytes)
-            while not claimed.deliveries:
-                claimed = await self._claim(limit, max_bytes, wait_s)
-                left_s = mono_end - loop.time()
-                if claimed.deliveries or left_s <= 0:
+            while True:
+                claimed = await self._take_left_over(limit, max_bytes)
+                if not claimed.deliveries:
+                    claimed = await self._claim(limit, max_bytes, wait_s)
+                if claimed.deliveries:
+                    break
+                if self._left_over.deliveries:  # a fetch that was cancelled claimed them while this one looked
+                    continue
+                if loop.time() >= mono_end:
                     break
                 if not claimed.again:
                     await self._wait(mono_end, claimed.due_at)
@@ -82,6 +86,7 @@ class SQLiteConsumer:
         _, claimed = outcome
         self._left_over.deliveries += claimed.deliveries
         self._member.keys.update(claimed.keys)
+        self._rung.set()
 
     async def _take_left_over(self, limit: int, max_bytes: int) -> Claimed:
         """What an earlier fetch has claimed and nobody got, as far as it is still held."""
@@ -107,7 +112,8 @@ class SQLiteConsumer:
             else:
                 left -= len(delivery.body)
                 taken.append(delivery)
-        self._left_over.deliveries = rest
+        # Behind them, what came while this one asked.
+        self._left_over.deliveries = rest + self._left_over.deliveries[len(deliveries) :]
         return Claimed(taken, {})
 
     async def _wait(self, mono_end: float, due_at: float | None) -> None:

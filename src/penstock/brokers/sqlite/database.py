@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, TypeVar
 
 import apsw
 import msgspec
 
-from penstock.brokers.sqlite import file
+from penstock.brokers.sqlite import file, forking
 from penstock.brokers.sqlite.bells import Ringer
 from penstock.brokers.sqlite.driver import Connection, Cursor, connect
 from penstock.brokers.sqlite.errors import translated, translating
 from penstock.brokers.sqlite.statements import statements
 from penstock.brokers.sqlite.turnstile import Turnstile
-from penstock.errors import BrokerUnavailable
+from penstock.errors import BrokerError, BrokerUnavailable
 
 T = TypeVar("T")
 Bindings = Sequence[Any]
@@ -26,6 +26,8 @@ _SQL: Final = statements("numbers")
 
 # Behind the turnstile hardly anybody waits in SQLite itself; this bounds the wait for a process that was stopped.
 _BUSY_MS: Final = 5_000
+# A fork waits so long for a call of another thread to end; longer than any that goes well.
+_FORK_WAITS_S: Final = 3.0
 _LONGEST_LOG_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -69,6 +71,8 @@ class Database:
         self._clock = clock
         self._turnstile = Turnstile(path, patient=patient)
         self._connection: Connection | None = None
+        self._using = Lock()
+        self._paused = False
         self._durable: bool | None = None
         self._trim = False
         self._queues: dict[str, int] = {}
@@ -82,13 +86,18 @@ class Database:
             return
         with translating(self.path):
             self.warnings = file.check_place(self.path)
+            if self.path in _half_written:
+                raise BrokerUnavailable(
+                    f"SQLite file {self.path}: this process was forked while its parent could not let go of the file;"
+                    " start it anew"
+                )
+            forking.tell(self)
             self._turnstile.open(file.make(self.path))
             try:
                 self._connection = self._connect()
             except BaseException:
                 self._turnstile.close()
                 raise
-        _alive.add(self)
 
     def _connect(self) -> Connection:
         # Only one process at a time may turn a new file to write-ahead logging.
@@ -106,27 +115,42 @@ class Database:
         return connection
 
     def close(self) -> None:
-        """Closes the connection. Safe to call twice."""
+        """Closes the connection; it is opened again when it is used. Safe to call twice."""
+        with self._using:
+            self._close()
+
+    def _close(self) -> None:
         connection, self._connection = self._connection, None
         self._forget()
-        if connection is not None:
-            with translating(self.path):
-                connection.close()
-        self._turnstile.close()
-        self.ringer.close()
+        try:
+            if connection is not None:
+                with translating(self.path):
+                    connection.close()
+        finally:
+            self._turnstile.close()
+            self.ringer.close()
 
-    def abandon(self) -> None:
-        """In a forked child: lets go of the connection without closing it.
+    def before_fork(self) -> None:
+        """See ``Forks``."""
+        # Held until the fork is over, so that nobody opens it again meanwhile.
+        self._paused = self._using.acquire(timeout=_FORK_WAITS_S)
+        if self._paused:
+            with suppress(BrokerError):  # the connection is gone all the same
+                self._close()
 
-        To close it there would end the parent's part in the log, so it is leaked. Closing the turnstile's files only
-        takes away a second hold on locks that are the parent's.
-        """
-        if self._connection is not None:
+    def after_fork(self, *, child: bool) -> None:
+        """See ``Forks``."""
+        if child and not self._paused:
+            # A thread that is not here was in the middle of a call, so the connection must be neither used nor
+            # collected. To close the other files only takes away a second hold on what is the parent's.
             _leaked.append(self._connection)
-        self._connection = None
-        self._forget()
-        self._turnstile.close()
-        self.ringer.close()
+            _half_written.add(self.path)
+            self._connection = None
+            self._turnstile.close()
+            self.ringer.close()
+            self._using = Lock()
+        elif self._paused:
+            self._using.release()
 
     def _forget(self) -> None:
         self._durable = None
@@ -155,6 +179,12 @@ class Database:
 
         Each has a savepoint of its own. Where the whole transaction comes to nothing, each is run by itself.
         """
+        with self._using:
+            return self._write_all(operations, durable)
+
+    def _write_all(
+        self, operations: Sequence[Callable[[Database, float], Any]], durable: bool
+    ) -> Sequence[Any]:
         try:
             with translating(self.path):
                 self.open()
@@ -174,7 +204,7 @@ class Database:
         finally:
             self._turnstile.leave()
             self.ringer.ring()
-        return [self.write_all([operation], durable=durable)[0] for operation in operations]
+        return [self._write_all([operation], durable)[0] for operation in operations]
 
     def _begin(self, durable: bool) -> None:
         if durable is not self._durable:
@@ -221,7 +251,7 @@ class Database:
 
     def read(self, operation: Callable[[Database, float], T]) -> T:
         """Runs ``operation``, which only reads, on one state of the file."""
-        with translating(self.path):
+        with self._using, translating(self.path):
             self.open()
             self.execute("BEGIN")
             try:
@@ -238,8 +268,8 @@ class Database:
         self._trim = False
         log = Path(f"{self.path}-wal")
         if log.exists() and log.stat().st_size > _LONGEST_LOG_BYTES:
-            # A reader may keep it from being emptied; the next round tries again.
-            self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            with suppress(apsw.BusyError, apsw.LockedError):  # somebody reads; the next round tries again
+                self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     # What operations use
 
@@ -305,16 +335,6 @@ class Database:
         return int(first)
 
 
-# Connections of this process, and those that it has from a parent and must neither use nor close.
-_alive: weakref.WeakSet[Database] = weakref.WeakSet()
-_leaked: list[Connection] = []
-
-
-def _abandon_all() -> None:
-    for database in list(_alive):
-        database.abandon()
-    _alive.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+# After a fork in the middle of a call: what must never be closed, and the files that cannot be used here any more.
+_leaked: list[object] = []
+_half_written: set[Path] = set()

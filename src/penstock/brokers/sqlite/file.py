@@ -109,31 +109,48 @@ def prepare(connection: Connection, path: Path) -> None:
     """Gives an empty file its schema; to be called where no other process is writing.
 
     Raises:
-        BrokerMisconfigured: It is another program's, or a newer Penstock's.
+        BrokerMisconfigured: It is another program's, or a newer Penstock's, or cannot be written.
     """
-    connection.pragma("journal_mode", "wal")
+    if connection.readonly("main"):
+        raise BrokerMisconfigured(
+            f"SQLite file {path}: it can only be read; give this user write permission for the file and its folder"
+        )
+    if _fits(connection, path):
+        return
+    mode = connection.pragma("journal_mode", "wal")
+    if mode != "wal":
+        raise BrokerMisconfigured(
+            f"SQLite file {path}: its file system has no shared memory (journal mode {mode!r}); name a file on a local"
+            " disk"
+        )
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _upgrade(connection, path)
+        _make_tables(connection)
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 
 
-def _upgrade(connection: Connection, path: Path) -> None:
+def _fits(connection: Connection, path: Path) -> bool:
+    """Whether the file has this schema; false where it is empty."""
+    ours = connection.pragma("application_id") == _APPLICATION_ID
     version = connection.pragma("user_version")
-    if version == VERSION and connection.pragma("application_id") == _APPLICATION_ID:
-        return
-    if version or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
-        if connection.pragma("application_id") != _APPLICATION_ID:
+    if not ours:
+        if version or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
             raise BrokerMisconfigured(
                 f"SQLite file {path}: it holds another program's tables; give Penstock a file of its own"
             )
+        return False
+    if version != VERSION:
         raise BrokerMisconfigured(
             f"SQLite file {path}: its schema has version {version}, this Penstock knows {VERSION}; use the Penstock"
             " that made it, or a newer one"
         )
+    return True
+
+
+def _make_tables(connection: Connection) -> None:
     connection.execute(script("schema"))
     connection.pragma("application_id", _APPLICATION_ID)
     connection.pragma("user_version", VERSION)

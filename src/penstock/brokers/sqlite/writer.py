@@ -73,7 +73,12 @@ class Writer:
                 return await answer
         except BaseException as error:
             # The answer may have come in the same turn of the loop as the cancellation: then nobody has read it.
-            if left_over is not None and answer.done() and not answer.cancelled() and answer.exception() is None:
+            if (
+                left_over is not None
+                and answer.done()
+                and not answer.cancelled()
+                and answer.exception() is None
+            ):
                 left_over(answer.result())
             if isinstance(error, TimeoutError):
                 raise BrokerUnavailable(

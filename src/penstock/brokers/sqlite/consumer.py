@@ -54,7 +54,8 @@ class SQLiteConsumer:
                     claimed = await self._claim(limit, max_bytes, wait_s)
                 if claimed.deliveries:
                     break
-                if self._left_over.deliveries:  # a fetch that was cancelled claimed them while this one looked
+                # One that was cancelled may have claimed them while this one looked.
+                if self._left_over.deliveries:
                     continue
                 if loop.time() >= mono_end:
                     break

@@ -59,6 +59,7 @@ class Feeder(Service):
         self._room = asyncio.Event()
         self._resumed = asyncio.Event()
         self._resumed.set()
+        self._flowing = False
         self._rate = 0.0
         self._mono_rated = monotonic()
         self._rated = 0
@@ -89,7 +90,12 @@ class Feeder(Service):
             await self._room.wait()
             want = self._want()
         idle = self._load() == 0
-        fetched = await self._consumer.fetch(want, MOST_BYTES_A_CALL, self._wait_s)
+        # It does not wait with more than the slots can start: what comes then is for everybody who waits.
+        wait_s = self._wait_s if want + self._load() <= self._slots else 0.0
+        fetched = await self._consumer.fetch(want, MOST_BYTES_A_CALL, wait_s)
+        if not self._flowing:  # what was finished before the line was empty says nothing about what has come now
+            self._rate, self._mono_rated, self._rated = 0.0, monotonic(), self._finished()
+        self._flowing = len(fetched.deliveries) >= want
         if fetched.deliveries:
             self._admit(fetched.deliveries)
         elif idle:
@@ -103,7 +109,10 @@ class Feeder(Service):
         ahead has been used up.
         """
         load = self._load()
-        ahead = int(self._measured_rate() * AHEAD_S)
+        # Only out of a line that is known to be longer: who waits for jobs takes no more than can start at once, or one
+        # idle worker would take what others could have begun.
+        rate = self._measured_rate()
+        ahead = int(rate * AHEAD_S) if self._flowing else 0
         want = min(self._slots + ahead, self._window) - load
         if load > self._slots and want < min(ahead // 2, MOST_A_CALL):
             return 0
@@ -115,7 +124,8 @@ class Feeder(Service):
         if over_s >= RATE_OVER_S:
             finished = self._finished()
             fresh = (finished - self._rated) / over_s
-            # Up at once, down by half: a pause between two batches is no reason to starve the slots.
-            self._rate = fresh if fresh > self._rate or over_s > 1.0 else (self._rate + fresh) / 2
+            # Up at once, down by half in the time that is fetched ahead: a pause between two batches is no reason to
+            # starve the slots, and what was true a second ago is no reason to take what others could begin.
+            self._rate = max(fresh, fresh + (self._rate - fresh) * 0.5 ** (over_s / AHEAD_S))
             self._mono_rated, self._rated = now, finished
         return self._rate

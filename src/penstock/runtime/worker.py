@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any, Final
 
 from penstock.core.job import Delivery
+from penstock.core.settlement import Release
 from penstock.core.spec import Lane, TaskSpec
 from penstock.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable
 from penstock.ids import new_id
@@ -311,7 +312,7 @@ class Worker:
             window=settings.concurrency + WINDOW_AHEAD,
             load=lambda: executor.load + self._settler.pending,
             finished=lambda: executor.done + executor.failed,
-            admit=executor.admit,
+            admit=self._admit,
             on_empty=self._on_empty,
             wait_s=BURST_WAIT_S if settings.burst else LONGEST_WAIT_S,
         )
@@ -351,6 +352,12 @@ class Worker:
         return lanes
 
     # --- what the duties tell each other
+
+    def _admit(self, deliveries: Sequence[Delivery]) -> None:
+        if self._feeder.quiet:  # the fetch was under way when that was asked
+            self._settler.add([Release(delivery) for delivery in deliveries])
+        else:
+            self._executor.admit(deliveries)
 
     def _to_gate(self, run: Run) -> None:
         self._gate.add(run)

@@ -1,0 +1,88 @@
+"""An application on a memory broker of its own, and workers beside it in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+from penstock import Penstock
+from penstock.ids import new_id
+from penstock.runtime.worker import Worker, WorkerSettings
+
+WITHIN_S = 20.0
+
+
+class Beside:
+    """A worker on a thread of its own, which is its main thread.
+
+    Attributes:
+        code: Its exit code, once it has ended.
+        error: What it raised, if it did.
+    """
+
+    def __init__(self, app: Penstock, **settings: object) -> None:
+        queues = settings.pop("queues", ["default"])
+        on_beat = settings.pop("on_beat", lambda longest_s: None)
+        on_unknown = settings.pop("on_unknown", lambda name: None)
+        self.worker = Worker(
+            app.tasks,
+            app.connect,
+            WorkerSettings(queues=queues, **settings),  # type: ignore[arg-type]
+            on_beat=on_beat,  # type: ignore[arg-type]
+            on_unknown=on_unknown,  # type: ignore[arg-type]
+        )
+        self.code: int | None = None
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, name="beside")
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.code = self.worker.run(signals=False)
+        except BaseException as error:
+            self.error = error
+
+    def ready(self) -> Beside:
+        assert self.worker.ready.wait(WITHIN_S)
+        return self
+
+    def stop(self, *, at_once: bool = False) -> None:
+        self.worker.stop(at_once=at_once)
+
+    def end(self) -> int:
+        """Waits for its end; returns its exit code."""
+        self.thread.join(WITHIN_S)
+        assert not self.thread.is_alive(), self.worker._stacks()
+        if self.error is not None:
+            raise self.error
+        assert self.code is not None
+        return self.code
+
+
+Working = Callable[..., AbstractContextManager[Beside]]
+
+
+@pytest.fixture
+def app() -> Iterator[Penstock]:
+    application = Penstock("test", broker=f"memory://{new_id()}")
+    yield application
+    application.close()
+
+
+@pytest.fixture
+def working(app: Penstock) -> Working:
+    """``with working() as beside:`` runs a worker for the application until the block ends."""
+
+    @contextmanager
+    def run(**settings: object) -> Iterator[Beside]:
+        beside = Beside(app, **settings).ready()
+        try:
+            yield beside
+        finally:
+            beside.stop(at_once=True)
+            beside.end()
+
+    return run

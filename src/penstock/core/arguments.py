@@ -72,7 +72,7 @@ def has_nonfinite(value: Any) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, Mapping):
-        pairs: Mapping[Any, Any] = value
+        pairs = cast("Mapping[Any, Any]", value)  # type: ignore[redundant-cast]  # pyright does not know its parts
         return any(has_nonfinite(key) or has_nonfinite(pairs[key]) for key in pairs)
     if isinstance(value, list | tuple | set | frozenset):
         return any(has_nonfinite(part) for part in cast("Sequence[Any]", value))

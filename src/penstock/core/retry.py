@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from penstock.core.options import seconds
 from penstock.errors import ConfigError
@@ -67,10 +67,10 @@ class Retry:
                 object.__setattr__(self, name, seconds(f"Retry({name}=...)", value))
         for name in ("on", "never"):
             given: Any = getattr(self, name)
-            kinds = cast("tuple[Any, ...]", given if isinstance(given, tuple) else (given,))
+            kinds: list[Any] = list(given) if isinstance(given, tuple) else [given]  # pyright: ignore[reportUnknownArgumentType]
             if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
                 raise ConfigError(f"Retry({name}=...): a tuple of exception types")
-            object.__setattr__(self, name, kinds)
+            object.__setattr__(self, name, tuple(kinds))
 
     @classmethod
     def of(cls, value: Retry | int | bool) -> Retry:

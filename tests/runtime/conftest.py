@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +63,53 @@ class Beside:
             raise self.error
         assert self.code is not None
         return self.code
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """For what nobody signals: states in the broker."""
+    mono_until = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < mono_until
+        time.sleep(0.01)
+
+
+class Doorbell:
+    """Where other processes tell a test that something has happened; see ``ring``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "bell")
+        self.heard: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+
+    def wait(self, text: str, within_s: float = WITHIN_S) -> str:
+        """Waits for a word that begins so; returns what follows it."""
+        mono_until = time.monotonic() + within_s
+        while True:
+            for at, heard in enumerate(self.heard):
+                if heard.startswith(text):
+                    del self.heard[at]
+                    return heard.removeprefix(text).strip()
+            self._socket.settimeout(max(mono_until - time.monotonic(), 0.001))
+            try:
+                self.heard.append(self._socket.recv(1_000).decode())
+            except TimeoutError:
+                raise AssertionError(f"{text!r} was not heard, but {self.heard}") from None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def ring(path: str, text: str) -> None:
+    """In a task: tells the test."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(text.encode(), path)
+
+
+@pytest.fixture
+def bell(tmp_path: Path) -> Iterator[Doorbell]:
+    with closing(Doorbell(tmp_path)) as made:
+        yield made
 
 
 Working = Callable[..., AbstractContextManager[Beside]]

@@ -1,0 +1,351 @@
+"""Jobs in child processes: reused, asked, killed, crashing, and what they say meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock import JobCancelled, JobFailed, JobState, Penstock
+from penstock.core.spec import declare
+from penstock.ids import new_id
+from penstock.runtime import process_lane
+from tests.faults.processes import gone
+from tests.runtime import children_app as tasks
+from tests.runtime.conftest import WITHIN_S, Beside, Doorbell, wait_for
+
+REFERENCE = "tests.runtime.children_app:app"
+Start = Callable[..., Beside]
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch, bell: Doorbell) -> Iterator[Penstock]:
+    """The application of the children, on a fresh broker."""
+    monkeypatch.setenv("TEST_BELL", bell.path)
+    tasks.app.configure({"broker_url": f"memory://{new_id()}"})
+    known = dict(tasks.app.tasks)
+    yield tasks.app
+    tasks.app.tasks.clear()
+    tasks.app.tasks.update(known)
+    tasks.app.close()
+
+
+@pytest.fixture
+def start(app: Penstock) -> Iterator[Start]:
+    """Starts a worker; it is stopped at the end of the test."""
+    started: list[Beside] = []
+
+    def begin(**settings: object) -> Beside:
+        beside = Beside(
+            app, **{"app_reference": REFERENCE, "concurrency": 2, "lease_s": 0.9} | settings
+        ).ready()
+        started.append(beside)
+        return beside
+
+    yield begin
+    for beside in started:
+        beside.stop(at_once=True)
+        beside.end()
+
+
+def lane_of(beside: Beside) -> process_lane.ProcessLane:
+    lane = next(lane for lane in beside.worker._lanes.values() if isinstance(lane, process_lane.ProcessLane))
+    assert isinstance(lane, process_lane.ProcessLane)
+    return lane
+
+
+def test_functions_and_coroutines_run_in_children(start: Start) -> None:
+    start()
+    assert tasks.add.delay(1, 2).result(WITHIN_S) == 3
+    assert tasks.about.delay().result(WITHIN_S) == f"{tasks.about.name} 1 of 25 in default"
+    assert tasks.greet.delay("a").result(WITHIN_S) == "clean async a"
+    assert tasks.greet.delay("b").result(WITHIN_S) == "clean async b"  # no context leaks from job to job
+    assert tasks.look.delay("c").result(WITHIN_S) == "clean"
+    assert tasks.look.delay("d").result(WITHIN_S) == "clean"
+
+
+def test_a_child_is_reused_and_closes_its_resources(start: Start, bell: Doorbell) -> None:
+    beside = start()
+    (pid, first), (again, second) = (tasks.count.delay().result(WITHIN_S) for _ in range(2))
+    assert (pid, first, second) == (again, 1, 2)
+    assert pid != os.getpid()
+    assert bell.wait("open") == str(pid)
+    beside.stop()
+    assert beside.end() == 0
+    assert bell.wait("close") == str(pid)
+    assert gone(pid)
+
+
+def test_a_childs_loop_goes_on_between_jobs(start: Start, bell: Doorbell) -> None:
+    beside = start(concurrency=1)
+    tasks.greet.delay("a").result(WITHIN_S)
+    for _ in range(3):
+        bell.wait("tick")
+    assert tasks.add.delay(1, 1).result(WITHIN_S) == 2
+    beside.stop()
+    assert beside.end() == 0
+    bell.wait("aclose")
+
+
+def test_no_more_children_than_slots(start: Start) -> None:
+    beside = start(concurrency=2)
+    jobs = [tasks.count.delay() for _ in range(30)]
+    assert len({job.result(WITHIN_S)[0] for job in jobs}) <= 2
+    assert len(lane_of(beside)._children) <= 2
+
+
+def test_log_records_come_to_the_worker(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    start()
+    with pytest.raises(JobFailed, match="no"):
+        tasks.log_and_fail.delay().result(WITHIN_S)
+    records = [record for record in caplog.records if record.name == "shop.orders"]
+    assert records[0].getMessage() == "order 7 is odd"
+    assert (records[0].levelname, Path(records[0].pathname).name) == ("WARNING", "children_app.py")
+    assert "ValueError: inner" in records[1].getMessage()
+    assert any("was rejected by its task" in record.getMessage() for record in caplog.records)
+
+
+def test_levels_are_those_of_the_worker(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    start()
+    with pytest.raises(JobFailed):
+        tasks.log_and_fail.delay().result(WITHIN_S)
+    assert [record.levelname for record in caplog.records if record.name == "shop.orders"] == ["ERROR"]
+
+
+def test_progress_and_cancellation_while_it_runs(start: Start, bell: Doorbell) -> None:
+    start()
+    job = tasks.obedient.delay()
+    bell.wait("begun")
+    wait_for(lambda: (progress := job.progress()) is not None and progress.done > 3)
+    job.cancel()
+    bell.wait("asked")
+    with pytest.raises(JobCancelled):
+        job.result(WITHIN_S)
+
+
+def test_cancellation_of_what_waits_and_of_what_will_not_listen(start: Start, bell: Doorbell) -> None:
+    start(concurrency=1)
+    running = tasks.deaf_for_ever.delay()
+    pid = int(bell.wait("begun"))
+    waiting = tasks.add.delay(1, 1)
+    waiting.cancel()
+    running.cancel()
+    for job in (running, waiting):
+        with pytest.raises(JobCancelled):
+            job.result(WITHIN_S)
+    wait_for(lambda: gone(pid))
+
+
+def test_a_timeout_kills(start: Start, bell: Doorbell, caplog: pytest.LogCaptureFixture) -> None:
+    start()
+    with pytest.raises(JobFailed) as caught:
+        tasks.deaf.delay().result(WITHIN_S)
+    assert caught.value.cause == "timeout"
+    pids = {int(bell.wait("begun")) for _ in range(2)}  # it was tried twice
+    assert len(pids) == 2
+    wait_for(lambda: all(gone(pid) for pid in pids))
+
+
+def test_a_timeout_cancels_a_coroutine_in_order(start: Start, bell: Doorbell) -> None:
+    beside = start(concurrency=1)
+    with pytest.raises(JobFailed) as caught:
+        tasks.patient.delay().result(WITHIN_S)
+    assert caught.value.cause == "timeout"
+    bell.wait("cleaned up")
+    [child] = lane_of(beside)._children
+    assert not gone(child.pid)
+
+
+def test_what_a_job_has_started_is_killed_with_it(start: Start, bell: Doorbell) -> None:
+    start()
+    job = tasks.with_family.delay()
+    pid = int(bell.wait("family"))
+    job.cancel()
+    wait_for(lambda: gone(pid))
+
+
+def test_a_lost_delivery_is_killed_and_told_to_nobody(start: Start, bell: Doorbell) -> None:
+    beside = start()
+    job = tasks.deaf_for_ever.delay()
+    pid = int(bell.wait("begun"))
+    [run] = beside.worker._executor.held()
+    beside.worker._post(lambda: beside.worker._executor.lose([run.delivery.token]) and None)
+    wait_for(lambda: gone(pid))
+    assert job.status() is JobState.RUNNING  # as far as the broker knows
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("exit", "ended with exit code 3"),
+        ("segv", "was killed by SIGSEGV"),
+        ("9", "was killed by SIGKILL (by hand, or by the kernel for want of memory)"),
+        ("40", "was killed by signal 40"),
+    ],
+)
+def test_a_crash_comes_back_as_a_suspect_until_it_is_poison(
+    start: Start, caplog: pytest.LogCaptureFixture, how: str, said: str
+) -> None:
+    start(max_crashes=2)
+    good = [tasks.add.delay(number, 1) for number in range(5)]
+    job = tasks.crash.delay(how)
+    with pytest.raises(JobFailed) as caught:
+        job.result(WITHIN_S)
+    assert caught.value.cause == "poison"
+    lines = [record.getMessage() for record in caplog.records if f"{job.id} of" in record.getMessage()]
+    assert [said in line for line in lines] == [True, True, False]
+    assert "peak memory" in lines[0]
+    assert [each.result(WITHIN_S) for each in good] == [1, 2, 3, 4, 5]
+
+
+def test_at_most_once_is_not_run_again_after_a_crash(start: Start, bell: Doorbell) -> None:
+    start()
+    with pytest.raises(JobFailed) as caught:
+        tasks.crash_once.delay().result(WITHIN_S)
+    assert caught.value.cause == "lost"
+    bell.wait("ran")
+    assert not bell.heard
+
+
+def test_signals_for_everybody_do_not_reach_the_children(start: Start) -> None:
+    start()
+    assert tasks.signalled.delay().result(WITHIN_S) == "True"
+
+
+def test_bodies_and_results_of_any_size(start: Start) -> None:
+    start()
+    text = "x" * 900_000
+    jobs = [tasks.echo.delay(text) for _ in range(4)]
+    assert all(job.result(WITHIN_S) == text for job in jobs)
+
+
+def test_jobs_are_told_that_the_worker_drains(start: Start, bell: Doorbell) -> None:
+    beside = start()
+    job = tasks.stops_early.delay()
+    bell.wait("begun")
+    beside.stop()
+    assert beside.end() == 0
+    assert job.result(1) == "stopped early"
+
+
+def test_the_end_of_the_grace_period_kills(start: Start, bell: Doorbell) -> None:
+    beside = start(grace_s=0.05)
+    job = tasks.deaf_for_ever.delay()
+    pid = int(bell.wait("begun"))
+    beside.stop()
+    assert beside.end() == 4
+    assert gone(pid)
+    assert job.status() is JobState.READY
+
+
+def test_a_child_that_cannot_load_the_application(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_lane, "FIRST_BACKOFF_S", 0.3)
+    beside = start(app_reference="tests.runtime.nowhere:app")
+    jobs = [tasks.add.delay(1, 1), tasks.add.delay(2, 2)]
+    wait_for(lambda: "could not load the application tests.runtime.nowhere:app" in caplog.text)
+    assert "ModuleNotFoundError: No module named 'tests.runtime.nowhere'" in caplog.text
+    assert "the next try is in 0.3 s" in caplog.text
+    wait_for(lambda: all(job.status() is JobState.SCHEDULED for job in jobs))
+    # It tries again, one child at a time, and goes on when it works.
+    lane_of(beside)._hello.app_reference = REFERENCE
+    assert [job.result(WITHIN_S) for job in jobs] == [2, 4]
+    assert beside.worker._executor.failed <= 8  # it was deferred now and then, it did not spin
+
+
+def test_a_child_that_ends_while_it_loads(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "dies_at_import.py").write_text("import os; os._exit(7)")
+    (tmp_path / "hangs_at_import.py").write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.setattr(process_lane, "FIRST_BACKOFF_S", 0.05)
+    beside = start(app_reference="dies_at_import:app")
+    job = tasks.add.delay(1, 1)
+    wait_for(lambda: "dies_at_import:app: ended with exit code 7" in caplog.text)
+    monkeypatch.setattr(process_lane, "START_WITHIN_S", 0.3)
+    lane_of(beside)._hello.app_reference = "hangs_at_import:app"
+    wait_for(lambda: "hangs_at_import:app: it has not loaded the application in 0.3 s" in caplog.text)
+    job.cancel()
+
+
+def test_a_python_that_cannot_be_started(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    job = tasks.add.delay(1, 1)
+    wait_for(lambda: "it cannot be started: [Errno 2]" in caplog.text)
+    job.cancel()
+
+
+def test_idle_children_end_after_a_while(
+    start: Start, monkeypatch: pytest.MonkeyPatch, bell: Doorbell
+) -> None:
+    monkeypatch.setattr(process_lane, "IDLE_FOR_S", 0.05)
+    start()
+    pid, _ = tasks.count.delay().result(WITHIN_S)
+    assert bell.wait("close") == str(pid)
+    wait_for(lambda: gone(pid))
+    assert tasks.count.delay().result(WITHIN_S)[1] == 1
+
+
+def test_an_idle_child_that_dies_is_replaced(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    beside = start()
+    pid, _ = tasks.count.delay().result(WITHIN_S)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: f"idle child process {pid} was killed by SIGKILL" in caplog.text)
+    assert not lane_of(beside)._children
+    assert tasks.add.delay(1, 1).result(WITHIN_S) == 2
+
+
+def test_a_task_that_only_the_worker_knows_waits(
+    app: Penstock, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task(lane="process")
+    def only_here() -> None:
+        pass
+
+    start()
+    job = only_here.delay()
+    wait_for(lambda: "a child process does not know" in caplog.text)
+    wait_for(lambda: job.status() is JobState.SCHEDULED)
+
+
+def test_code_that_has_changed_since_the_worker_began(app: Penstock, start: Start) -> None:
+    def add(x: str, y: int) -> str:
+        return x * y
+
+    app.tasks[tasks.add.name] = declare(add, name=tasks.add.name, lane="process")
+    start()
+    job = app.send(tasks.add.name, "a", 2)
+    with pytest.raises(JobFailed) as caught:
+        job.result(WITHIN_S)
+    assert caught.value.cause == "arguments"
+
+
+def test_a_stop_while_a_child_is_starting(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "slow_at_import.py").write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    beside = start(app_reference="slow_at_import:app")
+    job = tasks.add.delay(1, 1)
+    wait_for(lambda: any(child.pid for child in lane_of(beside)._children))
+    beside.stop()
+    assert beside.end() == 0
+    assert job.status() is JobState.READY
+
+
+def test_lanes_share_the_slots(start: Start) -> None:
+    start(concurrency=2)
+    jobs = [task.delay() for _ in range(10) for task in (tasks.on_thread, tasks.on_loop, tasks.count)]
+    here = [job.result(WITHIN_S) == os.getpid() for job in jobs]
+    assert here == [True, True, False] * 10

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from redis import exceptions as driver
 from redis.backoff import NoBackoff
@@ -18,6 +19,9 @@ from penstock.brokers.redis.scripts import EXTEND, Command
 from penstock.brokers.redis.url import ANSWER_S, CONNECT_S, connection_options
 from penstock.core.job import Enqueued, Job, Origin
 from penstock.errors import BrokerRejected
+
+# After so long without a call a connection is looked at before it is used again: that costs a call of the system.
+_QUIET_S: Final = 0.5
 
 
 class RedisBlocking:
@@ -39,6 +43,7 @@ class RedisBlocking:
             "protocol": 2,
         }
         self._connection: Any = self._kind(**self._options)
+        self._used_mono = 0.0
         self._queues: dict[str, QueueKeys] = {}
         self._registered: set[str] = set()
 
@@ -121,6 +126,10 @@ class RedisBlocking:
 
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         connection = self._connection
+        now_mono = time.monotonic()
+        if now_mono - self._used_mono > _QUIET_S and connection.is_connected and self._has_hung_up():
+            connection.disconnect()
+        self._used_mono = now_mono
         packed = (
             commands[0].packed() if len(commands) == 1 else b"".join([each.packed() for each in commands])
         )
@@ -132,6 +141,13 @@ class RedisBlocking:
             except driver.ResponseError as error:
                 replies.append(error)
         return replies
+
+    def _has_hung_up(self) -> bool:
+        """Whether the server has ended the connection: it was restarted, or does not keep quiet ones."""
+        try:
+            return bool(self._connection.can_read(0))
+        except (driver.ConnectionError, OSError):
+            return True
 
     def close(self) -> None:
         self._connection.disconnect()

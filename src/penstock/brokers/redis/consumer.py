@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock.brokers.redis import settling
 from penstock.brokers.redis.fleet import beat_command, leave_commands, read_orders
-from penstock.brokers.redis.scripts import BEAT, FETCH, JOIN, LEAVE, Arg, Command
+from penstock.brokers.redis.scripts import BEAT, FETCH, JOIN, LEAVE, PEEK, Arg, Command
 from penstock.brokers.redis.url import ANSWER_S
 from penstock.core.job import Delivery
 from penstock.core.lifecycle import KEEP_EXPIRED_S
@@ -60,6 +60,9 @@ class RedisConsumer:
         self._newest = dict.fromkeys(queues, -1)
         self._unsure: set[str] = set()
         self._card = card
+        # Whether the last look found nothing, and when it said that the next job is due.
+        self._idle = False
+        self._due_mono: float | None = None
         self._closed = False
 
     async def join(self, *, new: bool = False) -> None:
@@ -85,68 +88,77 @@ class RedisConsumer:
     async def fetch(self, limit: int, max_bytes: int, wait_s: float) -> Fetched:
         if self._closed:
             raise self._is_closed()
-        until_mono = time.monotonic() + wait_s
+        end_mono = time.monotonic() + wait_s
         while True:
-            fetched = await self._round(limit, max_bytes, None)
-            left_s = until_mono - time.monotonic()
-            if fetched.deliveries or left_s <= 0:
-                return fetched
-            pause_s = min(left_s, _LOOK_S, fetched.next_due_s if fetched.next_due_s is not None else _LOOK_S)
+            left_s = end_mono - time.monotonic()
+            # After a look that found nothing the next thing to do is to wait: what came since has left a wake token.
+            pause_s = self._pause_s(left_s) if self._idle and left_s > 0 else None
             fetched = await self._round(limit, max_bytes, pause_s)
-            if fetched.deliveries or until_mono <= time.monotonic():
+            self._idle = not fetched.deliveries
+            self._due_mono = None if fetched.next_due_s is None else time.monotonic() + fetched.next_due_s
+            if fetched.deliveries or time.monotonic() >= end_mono:
                 return fetched
+
+    def _pause_s(self, left_s: float) -> float:
+        """How long to wait for a wake token: nobody waits past the next due moment."""
+        due_s = _LOOK_S if self._due_mono is None else self._due_mono - time.monotonic()
+        # To wait 0 would be to wait for ever.
+        return max(0.001, round(min(left_s, due_s, _LOOK_S), 3))
 
     async def _round(self, limit: int, max_bytes: int, pause_s: float | None) -> Fetched:
-        """Goes through the queues in their order until the limits are reached; waits before it, where told to."""
+        """Goes through the queues in their order until the limits are reached; waits before it, where told to.
+
+        The first queue is claimed from in the same exchange that asks the others whether they have anything.
+        """
+        self._idle = False
         deliveries: list[Delivery] = []
-        next_due_s: float | None = None
-        room_bytes = max_bytes
+        dues: list[float] = []
+        others: list[bytes | None] = [None]
         for place, queue in enumerate(self._queues):
-            room = limit - len(deliveries)
-            if room <= 0:
-                break
-            got, due_s, full = await self._claim(
-                queue, place, min(room, _STEP_JOBS), room_bytes, not deliveries, pause_s
-            )
-            pause_s = None
-            deliveries += got
-            room_bytes -= sum(len(each.body) for each in got)
-            if due_s is not None and (next_due_s is None or due_s < next_due_s):
-                next_due_s = due_s
-            if full:
-                break
-        return Fetched(deliveries, next_due_s)
+            if place and others[place] is None:
+                continue
+            while len(deliveries) < limit:
+                room = min(limit - len(deliveries), _STEP_JOBS)
+                first = place == 0 and not deliveries
+                got, due_s, full, peeked = await self._claim(
+                    queue, room, max_bytes, not deliveries, pause_s, self._queues[1:] if first else ()
+                )
+                pause_s = None
+                if first:
+                    others += [due if ready else None for ready, due in peeked]
+                    dues += [float(due) for ready, due in peeked if due and not ready]
+                deliveries += got
+                max_bytes -= sum(len(each.body) for each in got)
+                if due_s is not None:
+                    dues.append(due_s)
+                if full:
+                    return Fetched(deliveries, min(dues, default=None))
+                if len(got) < room:
+                    break
+        return Fetched(deliveries, min(dues, default=None))
 
     async def _claim(
-        self, queue: str, place: int, limit: int, max_bytes: int, alone: bool, pause_s: float | None
-    ) -> tuple[list[Delivery], float | None, bool]:
-        commands: list[Command] = []
-        answer_s = ANSWER_S
-        if pause_s is not None:
-            # The claim stands behind the pop on the same connection: the server runs it the moment the pop returns.
-            wakes = [self._keys[each].wake for each in self._queues]
-            # To wait 0 would be to wait for ever.
-            commands.append(Command((b"BLPOP", *wakes, max(0.001, round(pause_s, 3)))))
-            answer_s += pause_s
+        self,
+        queue: str,
+        limit: int,
+        max_bytes: int,
+        alone: bool,
+        pause_s: float | None,
+        others: Sequence[str],
+    ) -> tuple[list[Delivery], float | None, bool, list[Any]]:
+        """Claims from one queue; says what its script said, and what the other queues said when asked."""
         while True:
-            self._fetches += 1
-            args: list[Arg] = [
-                self._broker.clock_shift_s,
-                self.id,
-                self._fetches,
-                self._lease_s,
-                limit,
-                max_bytes,
-                (self._newest[queue] + 1) * _QUEUES - 1 if queue in self._unsure else b"",
-                _QUEUES,
-                place,
-                KEEP_EXPIRED_S,
-                int(alone),
-            ]
-            commands.append(FETCH.call(self._names[queue], args))
+            commands = [self._claim_command(queue, limit, max_bytes, alone)]
+            commands += [PEEK.call(self._names[other], (self._broker.clock_shift_s,)) for other in others]
+            if pause_s is not None:
+                # The claim stands behind the pop on the same connection: the server runs it the moment the pop
+                # returns.
+                wakes = [self._keys[each].wake for each in self._queues]
+                commands.insert(0, Command((b"BLPOP", *wakes, pause_s)))
             sure = queue not in self._unsure
             self._unsure.add(queue)
-            reply: list[Any] = (await self._fetching.call(commands, answer_s))[-1]
+            replies = await self._fetching.call(commands, ANSWER_S + (pause_s or 0.0))
+            reply, *peeked = replies[0 if pause_s is None else 1 :]
             if len(reply) != 1:
                 break
             if sure:
@@ -157,9 +169,23 @@ class RedisConsumer:
                 raise BrokerError(f"consumer {self.id}: another one uses this id")
             # Its lease was over and its jobs were reclaimed: it goes on under its id.
             await self.join()
-            commands, answer_s = [], ANSWER_S
+            pause_s = None
         self._unsure.discard(queue)
-        return self._deliveries(queue, reply)
+        return *self._deliveries(queue, reply), peeked
+
+    def _claim_command(self, queue: str, limit: int, max_bytes: int, alone: bool) -> Command:
+        self._fetches += 1
+        known = (self._newest[queue] + 1) * _QUEUES - 1 if queue in self._unsure else b""
+        args: list[Arg] = [
+            self._broker.clock_shift_s,
+            self.id,
+            self._fetches,
+            self._lease_s,
+            limit,
+            max_bytes,
+        ]
+        args += [known, _QUEUES, self._queues.index(queue), KEEP_EXPIRED_S, int(alone)]
+        return FETCH.call(self._names[queue], args)
 
     def _deliveries(self, queue: str, reply: list[Any]) -> tuple[list[Delivery], float | None, bool]:
         token, due = int(reply[0]), reply[1]
@@ -177,7 +203,8 @@ class RedisConsumer:
             for delivery, digit in zip(deliveries, digits, strict=True):
                 delivery.priority = digit - 48
         for at in range(0, len(noted), 2):
-            _read_notes(deliveries[noted[at]], noted[at + 1])
+            place: int = noted[at]
+            _read_notes(deliveries[place], noted[at + 1])
         if deliveries:
             self._newest[queue] = deliveries[-1].token // _QUEUES
         return deliveries, float(due) if due else None, reply[6] == 1

@@ -69,6 +69,9 @@ class Link:
         """As ``call``; what the server refused stands among the replies as the driver's ``ResponseError``."""
         async with self._turn:
             try:
+                if self._connection.is_connected and await self._connection.can_read():
+                    # Nothing is asked and yet there is something: the server has hung up meanwhile.
+                    await self._drop()
                 async with asyncio.timeout(answer_s + (0.0 if self._connection.is_connected else CONNECT_S)):
                     replies = await self._exchange(commands)
                     unknown = [

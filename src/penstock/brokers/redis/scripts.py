@@ -56,6 +56,7 @@ class Command:
 
 ENQUEUE = Script("enqueue")
 FETCH = Script("fetch", "_queue")
+PEEK = Script("peek", "_queue")
 SETTLE = Script("settle", "_queue")
 BEAT = Script("beat", "_queue")
 JOIN = Script("join", "_queue")

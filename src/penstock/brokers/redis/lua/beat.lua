@@ -4,6 +4,7 @@
 -- ARGV  2 consumer   3 lease_s   4 how many started, then id, claim, ...
 --       then how many progressed, then id, claim, data, ...   then how many held, then id, claim, ...
 -- Returns {claims that are lost, claims to be cancelled}.
+also_when_full()
 call('ZADD', LEASES, now + ARGV[3], ARGV[2])
 call('PERSIST', HELD)
 local lost, at = {}, 4

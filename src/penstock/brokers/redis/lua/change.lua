@@ -8,6 +8,7 @@ local found, many = locate(4)
 if not many then
   return found
 end
+also_when_full()
 local verb, keep_s = ARGV[2], tonumber(ARGV[3])
 
 -- Takes a job that no worker holds out of where it stands.

@@ -6,5 +6,6 @@
 if not call('ZSCORE', LEASES, ARGV[2]) then
   return 0
 end
+also_when_full()
 call('ZADD', LEASES, now + ARGV[3], ARGV[2])
 return 1

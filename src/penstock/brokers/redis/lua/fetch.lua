@@ -18,6 +18,7 @@ local last = call('HGET', HELD, 'fetch')
 if last and tonumber(last) >= tonumber(ARGV[3]) then
   return {'late'}
 end
+also_when_full()
 call('HSET', HELD, 'fetch', ARGV[3])
 call('ZADD', LEASES, now + ARGV[4], consumer)
 if ARGV[7] ~= '' then
@@ -31,6 +32,8 @@ promote(200)
 
 local ids, bodies, digits, noted = {}, {}, {}, {}
 local bytes, full, alone = 0, false, ARGV[11] == '1'
+-- Whether any job of this queue has notes, or any entry is to be skipped.
+local plain = call('EXISTS', NOTES, STALE) == 0
 
 -- An entry whose job was cancelled, has expired or was deleted while it stood in line.
 local function skip(id)
@@ -42,75 +45,67 @@ local function skip(id)
   end
 end
 
--- Whether the entry is its job's present one and may start; the job's id and notes.
-local function live(name)
-  local id, line = name, 0
-  local gap = string.find(name, ' ', 1, true)
-  if gap then
-    id, line = string.sub(name, 1, gap - 1), tonumber(string.sub(name, gap + 1))
-  end
-  local n = notes_of(id)
-  if call('HEXISTS', JOBS, id) == 0 or n[9] ~= line then
+-- Whether the job may start: it is the one that the entry stands for, and has not expired.
+local function live(id, line, body, n)
+  if not body or n[9] ~= line then
     skip(id)
-    return nil
+    return false
   end
   if n[7] > 0 then
     call('ZREM', EXPIRY, id)
     if n[7] <= now then
       finish(id, 'expired', tonumber(ARGV[10]), n, n[8], '0')
-      return nil
+      return false
     end
   end
-  return id, n
+  return true
 end
 
-local function take(priority, names, first)
-  local some, at = call('HMGET', JOBS, unpack(names, first)), #ids
-  for i, body in ipairs(some) do
-    if body == false then
-      skip(names[first + i - 1])
-    elseif bytes + #body > max_bytes and (#ids > 0 or not alone) then
+-- The ids of entries, and the lines of those that name one.
+local function read_entries(names)
+  if plain then
+    return names, {}
+  end
+  local named, lines = {}, {}
+  for i, name in ipairs(names) do
+    local gap = string.find(name, ' ', 1, true)
+    if gap then
+      named[i], lines[i] = string.sub(name, 1, gap - 1), tonumber(string.sub(name, gap + 1))
+    else
+      named[i] = name
+    end
+  end
+  return named, lines
+end
+
+-- Takes from entries that were popped; the first one that does not fit goes back with all behind it.
+local function take(priority, names)
+  local named, lines = read_entries(names)
+  local found = call('HMGET', JOBS, unpack(named))
+  local notes = plain and {} or call('HMGET', NOTES, unpack(named))
+  local at = #ids
+  for i, id in ipairs(named) do
+    local body = found[i]
+    if body and bytes + #body > max_bytes and (at > 0 or not alone) then
       full = true
-      for back = #names, first + i - 1, -1 do
+      for back = #names, i, -1 do
         call('LPUSH', line_of(priority), names[back])
       end
       return
-    else
-      at = at + 1
-      ids[at], bodies[at], digits[at] = names[first + i - 1], body, priority
-      bytes = bytes + #body
     end
-  end
-end
-
--- The way of jobs with notes, or in a queue where some were cancelled: one look at each.
-local function take_noted(priority, names)
-  for i, name in ipairs(names) do
-    local id, n = live(name)
-    if id then
-      local body = call('HGET', JOBS, id)
-      if bytes + #body > max_bytes and (#ids > 0 or not alone) then
-        full = true
-        if n[7] > 0 then
-          call('ZADD', EXPIRY, n[7], id)
-        end
-        for back = #names, i, -1 do
-          call('LPUSH', line_of(priority), names[back])
-        end
-        return
-      end
-      local at = #ids + 1
+    local n = (notes[i] or lines[i] or not body) and read_notes(notes[i])
+    if not n or live(id, lines[i] or 0, body, n) then
+      at = at + 1
       ids[at], bodies[at], digits[at] = id, body, priority
       bytes = bytes + #body
-      if call('HEXISTS', NOTES, id) == 1 then
+      if notes[i] then
         noted[#noted + 1] = at - 1
-        noted[#noted + 1] = pack_notes(n)
+        noted[#noted + 1] = notes[i]
       end
     end
   end
 end
 
-local plain = call('EXISTS', NOTES, STALE) == 0
 -- Small steps first, so that large bodies are not all read to be put back.
 local step = 10
 for priority = 9, 0, -1 do
@@ -119,11 +114,7 @@ for priority = 9, 0, -1 do
     if not names then
       break
     end
-    if plain then
-      take(priority, names, 1)
-    else
-      take_noted(priority, names)
-    end
+    take(priority, names)
     if #ids > 0 then
       step = math.max(1, math.min(100, math.floor((max_bytes - bytes) * #ids / (bytes + 1))))
     end

@@ -2,6 +2,7 @@
 --
 -- KEYS  as in _queue.lua
 -- ARGV  2 consumer   3 lease_s   4 1 where it is a new one
+also_when_full()
 call('ZADD', LEASES, now + ARGV[3], ARGV[2])
 call('PERSIST', HELD)
 -- Up to 512 short fields Redis keeps a hash as a list and searches it from one end to the other. One long value makes it

@@ -4,6 +4,7 @@
 -- KEYS  as in _queue.lua
 -- ARGV  2 consumer   3 most jobs of this slice
 -- Returns how many remain.
+also_when_full()
 -- A fetch that is still on its way must find nothing to do: its number is below this one.
 call('HSET', HELD, 'fetch', '9007199254740992')
 local claims = {}

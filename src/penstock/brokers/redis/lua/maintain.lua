@@ -7,6 +7,7 @@
 --          {consumers whose lease is over}}.
 local limit, lease_s = tonumber(ARGV[2]), tonumber(ARGV[3])
 
+also_when_full()
 -- Reclaiming needs a witness: whoever could not beat because the broker stood still is given a lease's time.
 local tick, quiet = call('HGET', WITNESS, 'tick'), tonumber(call('HGET', WITNESS, 'quiet_until') or '0')
 if not tick or now - tick > lease_s / 2 or tonumber(tick) > now then

@@ -8,6 +8,7 @@ local quiet_until = call('HGET', WITNESS, 'quiet_until')
 if not quiet_until or tonumber(quiet_until) > now then
   return {0, 0}
 end
+also_when_full()
 local claims, over, keys = {}, {}, {}
 for i = 3, #ARGV do
   local ends_at = call('ZSCORE', LEASES, ARGV[i])

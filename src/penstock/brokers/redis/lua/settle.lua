@@ -24,6 +24,7 @@ if before then
   end
 end
 
+also_when_full()
 local lost, front, succeeded, failed = {}, {}, 0, 0
 local plain, at = tonumber(ARGV[5]), 6
 local watched = call('EXISTS', WATCHED) == 1
@@ -100,6 +101,7 @@ function kinds.X(id, priority)
   n[1], n[3], n[4], n[5], n[8] = n[1] + ARGV[at + 2], 0, 0, 0, priority
   write_notes(id, n)
   call('HSET', ERRORS, id, ARGV[at + 1] .. '\n' .. ARGV[at])
+  call('HDEL', ASKED, id)
   call('ZADD', DEAD, now, id)
   failed = failed + 1
   tell(id)
@@ -110,6 +112,7 @@ function kinds.Q(id, priority)
   n[3], n[4], n[5], n[8] = 0, 0, 0, priority
   write_notes(id, n)
   call('HSET', ERRORS, id, '\n' .. ARGV[at])
+  call('HDEL', ASKED, id)
   call('ZADD', ODD, now, id)
   tell(id)
 end

@@ -10,6 +10,8 @@
 local call = redis.call
 local clock = call('TIME')
 local now = clock[1] + clock[2] / 1000000 + ARGV[1]
+-- A first write that takes no memory, so that a full server lets the others through (see _queue.lua).
+call('HDEL', KEYS[3], '')
 call('HSET', KEYS[2], ARGV[2], string.format('%.6f %.6f %s', now, now + ARGV[3], ARGV[5]))
 call('HSET', KEYS[1], ARGV[2], ARGV[4])
 for i = 6, #ARGV, 2 do

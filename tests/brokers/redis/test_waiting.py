@@ -1,0 +1,170 @@
+"""Idle consumers: who is woken, how soon, and that nobody sleeps beside work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import redis
+
+from penstock import brokers
+from penstock.brokers.redis import open_blocking
+from penstock.brokers.redis.broker import RedisBroker
+from penstock.brokers.redis.consumer import RedisConsumer
+from penstock.core.job import Delivery
+from penstock.core.settlement import Done, Release
+from tests.brokers.redis.bench import MAX_BYTES, new_consumer, opened, origin, some_jobs, take, until_waiting
+
+# Far below the second after which everybody looks anyway, far above what a wake-up takes on a busy machine.
+SOON_S = 0.5
+
+
+async def idle(broker: RedisBroker, url: str, count: int, *queues: str) -> list[RedisConsumer]:
+    """Consumers that have looked and found nothing."""
+    consumers = [await new_consumer(broker, *queues) for _ in range(count)]
+    for consumer in consumers:
+        assert await take(consumer) == []
+    return consumers
+
+
+def waiting(consumer: RedisConsumer, limit: int = 200) -> asyncio.Task[list[Delivery]]:
+    return asyncio.create_task(take(consumer, limit, wait_s=10))
+
+
+def test_one_job_wakes_one_consumer_at_once(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            consumers = await idle(broker, redis_url, 3)
+            tasks = [waiting(consumer) for consumer in consumers]
+            await until_waiting(redis_url, 3)
+            began = time.monotonic()
+            await broker.enqueue(some_jobs(1), origin())
+            done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            assert time.monotonic() - began < SOON_S
+            assert [len(task.result()) for task in done] == [1]
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_a_fetch_that_leaves_jobs_behind_wakes_the_next(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            consumers = await idle(broker, redis_url, 5)
+            tasks = [waiting(consumer, 20) for consumer in consumers]
+            await until_waiting(redis_url, 5)
+            began = time.monotonic()
+            await broker.enqueue(some_jobs(100), origin())
+            assert [len(each) for each in await asyncio.gather(*tasks)] == [20] * 5
+            assert time.monotonic() - began < SOON_S
+
+    asyncio.run(run())
+
+
+def test_a_consumer_that_was_cancelled_with_a_token_leaves_nobody_asleep(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            for round_ in range(30):
+                first, second = await idle(broker, redis_url, 2)
+                tasks = [waiting(first), waiting(second)]
+                await until_waiting(redis_url, 2)
+                await broker.enqueue(some_jobs(1), origin())
+                for _ in range(round_ % 5):
+                    await asyncio.sleep(0)
+                tasks[0].cancel()
+                await asyncio.gather(tasks[0], return_exceptions=True)
+                began = time.monotonic()
+                await first.close()
+                if tasks[0].cancelled() or not tasks[0].result():
+                    assert len(await tasks[1]) == 1
+                    assert time.monotonic() - began < SOON_S
+                else:
+                    assert len(await tasks[1]) == 1  # what the first one had was given back
+                await second.close()
+                assert sum(counts.running for counts in await broker.queues()) == 0
+                deliveries = await take(third := await new_consumer(broker))
+                await third.settle([Done(each) for each in deliveries], 1)
+                await third.close()
+
+    asyncio.run(run())
+
+
+def test_a_delay_is_kept_to_the_moment(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            (consumer,) = await idle(broker, redis_url, 1)
+            later = waiting(consumer)
+            await until_waiting(redis_url, 1)
+            began = time.monotonic()
+            await broker.enqueue(some_jobs(1, delay_s=5.0), origin())
+            await broker.enqueue(some_jobs(1, delay_s=0.2), origin())
+            assert len(await later) == 1
+            assert 0.19 < time.monotonic() - began < 0.2 + SOON_S
+
+    asyncio.run(run())
+
+
+def test_any_of_several_queues_wakes_and_their_order_holds(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            (consumer,) = await idle(broker, redis_url, 1, "a", "b", "c")
+            task = waiting(consumer)
+            await until_waiting(redis_url, 1)
+            await broker.enqueue(some_jobs(1, "c"), origin())
+            assert [each.queue for each in await task] == ["c"]
+            await broker.enqueue([*some_jobs(2, "b"), *some_jobs(2, "a"), *some_jobs(2, "c")], origin())
+            assert [each.queue for each in await take(consumer, 5)] == ["a", "a", "b", "b", "c"]
+
+    asyncio.run(run())
+
+
+def test_what_is_released_wakes_another(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            await broker.enqueue(some_jobs(1), origin())
+            holder = await new_consumer(broker)
+            (delivery,) = await take(holder)
+            (other,) = await idle(broker, redis_url, 1)
+            task = waiting(other)
+            await until_waiting(redis_url, 1)
+            began = time.monotonic()
+            await holder.settle([Release(delivery)], 1)
+            assert len(await task) == 1
+            assert time.monotonic() - began < SOON_S
+
+    asyncio.run(run())
+
+
+def test_an_idle_consumer_calls_twice_a_second_and_keeps_its_connections(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            (consumer,) = await idle(broker, redis_url, 1)
+            with redis.Redis.from_url(redis_url) as client:
+                before = client.info("stats")
+                await consumer.fetch(200, MAX_BYTES, 2.0)
+                after = client.info("stats")
+            commands = after["total_commands_processed"] - before["total_commands_processed"]
+            # Each look is a pop and a script behind it, with the script's own commands; the two calls of INFO.
+            scripts = int(commands) - 2
+            assert scripts <= 2 * 40, commands
+            assert after["total_connections_received"] == before["total_connections_received"]
+
+    asyncio.run(run())
+
+
+def test_the_blocking_producer_wakes_too(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            (consumer,) = await idle(broker, redis_url, 1)
+            task = waiting(consumer)
+            await until_waiting(redis_url, 1)
+            producer = open_blocking(brokers.address(redis_url, "test"))
+            began = time.monotonic()
+            await asyncio.to_thread(producer.enqueue, some_jobs(1), origin())
+            assert len(await task) == 1
+            assert time.monotonic() - began < SOON_S
+            producer.close()
+
+    asyncio.run(run())

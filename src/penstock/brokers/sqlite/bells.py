@@ -10,13 +10,14 @@ import asyncio
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
 from penstock.brokers.sqlite import forking
+from penstock.brokers.sqlite.sharing import share
 
 HEARD: Final = hasattr(socket, "AF_UNIX") and hasattr(os, "O_PATH") and Path("/proc/self/fd").is_dir()
 """Whether this system has such sockets, and a way to name one in a folder whose path is long."""
@@ -59,15 +60,15 @@ class Ringer:
     def __init__(self, database: Path) -> None:
         self._folder = _Folder(folder_of(database))
         self._socket: socket.socket | None = None
-        # Each is a list of bells of which one is to be rung; the first that can be.
-        self._one_of: list[list[tuple[str, str]]] = []
+        # Each is some bells of which one is to be rung, the first that can be; one entry however often it is asked for.
+        self._one_of: dict[tuple[tuple[str, str], ...], None] = {}
         self.silent: set[str] = set()
         """Bells that nobody hears any more; the next transaction that may takes them out of the file."""
 
-    def later(self, bells: list[tuple[str, str]]) -> None:
+    def later(self, bells: Sequence[tuple[str, str]]) -> None:
         """After the commit, rings the first of ``bells`` (each with its message) that somebody hears."""
         if bells:
-            self._one_of.append(bells)
+            self._one_of[tuple(bells)] = None
 
     def forget(self) -> None:
         """Nothing was committed: nobody is to be woken."""
@@ -77,8 +78,8 @@ class Ringer:
         """Rings what ``later`` has noted. Never blocks."""
         if not self._one_of:
             return
-        lists, self._one_of = self._one_of, []
-        for bells in lists:
+        asked, self._one_of = self._one_of, {}
+        for bells in asked:
             for bell, message in bells:
                 if self._send(bell, message):
                     break
@@ -94,6 +95,8 @@ class Ringer:
         except BlockingIOError:  # it has been rung often and has not looked yet: it may be stopped
             return False
         except (FileNotFoundError, ConnectionRefusedError):
+            # Nobody is there, or the folder was made anew meanwhile.
+            self._folder.close()
             self.silent.add(bell)
             return False
         except OSError:  # it belongs to a user whom we may not write to; its owner looks every second
@@ -139,13 +142,13 @@ class Bell:
         folder = self._folder.path
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-            _give(folder, like, executable=True)
+            share(folder, like)
         _sweep(folder, self._folder)
         bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             bell.setblocking(False)
             bell.bind(self._folder.at(self.name))
-            _give(folder / self.name, like, executable=False)
+            share(folder / self.name, like)
         except BaseException:
             bell.close()
             raise
@@ -223,13 +226,3 @@ def _sweep(path: Path, folder: _Folder) -> None:
                     bell.unlink()
             except OSError:  # gone, or not ours to touch
                 continue
-
-
-def _give(path: Path, like: os.stat_result, *, executable: bool) -> None:
-    mode = like.st_mode & 0o666
-    if executable:  # who may read may also go in
-        mode |= (mode & 0o444) >> 2
-    if hasattr(os, "chown") and path.stat().st_gid != like.st_gid:
-        with suppress(PermissionError):  # only a member of the file's group can; others keep to their own
-            os.chown(path, -1, like.st_gid)
-    path.chmod(mode)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +25,7 @@ T = TypeVar("T")
 Bindings = Sequence[Any]
 
 _SQL: Final = statements("numbers")
+_log: Final = logging.getLogger(__name__)
 
 # Behind the turnstile hardly anybody waits in SQLite itself; this bounds the wait for a process that was stopped.
 _BUSY_MS: Final = 5_000
@@ -71,6 +74,7 @@ class Database:
         self._clock = clock
         self._turnstile = Turnstile(path, patient=patient)
         self._connection: Connection | None = None
+        self._file: os.stat_result | None = None
         self._using = Lock()
         self._paused = False
         self._durable: bool | None = None
@@ -83,7 +87,9 @@ class Database:
     def open(self) -> None:
         """Opens the file, makes and prepares it where it is new. Safe to call twice."""
         if self._connection is not None:
-            return
+            if self._file is not None and file.is_still(self.path, self._file):
+                return
+            self._let_go_of_removed()
         with translating(self.path):
             self.warnings = file.check_place(self.path)
             if self.path in _half_written:
@@ -92,12 +98,19 @@ class Database:
                     " start it anew"
                 )
             forking.tell(self)
-            self._turnstile.open(file.make(self.path))
+            self._file = file.make(self.path)
             try:
+                self._turnstile.open(self._file)
                 self._connection = self._connect()
             except BaseException:
                 self._turnstile.close()
                 raise
+
+    def _let_go_of_removed(self) -> None:
+        _log.warning("SQLite file %s was removed or replaced; what was stored in it is gone", self.path)
+        # To end the log properly would remove the one that is there now, which is another file's.
+        self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._close()
 
     def _connect(self) -> Connection:
         # Only one process at a time may turn a new file to write-ahead logging.

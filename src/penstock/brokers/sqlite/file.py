@@ -97,12 +97,21 @@ def _unescaped(text: str) -> str:
     return text
 
 
-def make(path: Path) -> int:
-    """Makes the file where it is not there; its permission bits."""
+def make(path: Path) -> os.stat_result:
+    """Makes the file where it is not there; what it is."""
     with _making:
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
-        return path.stat().st_mode & 0o777
+        return path.stat()
+
+
+def is_still(path: Path, made: os.stat_result) -> bool:
+    """Whether ``path`` is the file that it was, not removed nor replaced."""
+    try:
+        now = path.stat()
+    except FileNotFoundError:
+        return False
+    return (now.st_dev, now.st_ino) == (made.st_dev, made.st_ino)
 
 
 def prepare(connection: Connection, path: Path) -> None:

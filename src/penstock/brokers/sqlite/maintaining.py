@@ -59,7 +59,7 @@ def _witness(database: Database, now: float, queue: int, lease_s: float) -> tupl
 
 
 def _reclaim(database: Database, now: float, queue: int, limit: int) -> int:
-    rows = database.rows(_SQL["lost"], (queue, now, limit))
+    rows = database.rows(_SQL["lost"], (queue, now, limit))[::-1]
     if not rows:
         return 0
     first = database.draw(len(rows))

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Final
+
+from penstock.brokers.sqlite.sharing import share
 
 if sys.platform != "win32":
     import fcntl
@@ -35,10 +38,13 @@ class Turnstile:
         self._files: list[int] = []
         self._patient = patient
 
-    def open(self, mode: int) -> None:
-        """Opens the files, made with ``mode`` where they are not there."""
+    def open(self, like: os.stat_result) -> None:
+        """Opens the files, and makes them where they are not there, for those who may use the file ``like``."""
         for path in self._paths:
-            self._files.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                share(path, like)
+            self._files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
     def enter(self) -> None:
         """Waits for this connection's turn to write."""

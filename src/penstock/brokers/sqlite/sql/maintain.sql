@@ -11,11 +11,12 @@ SELECT key, state FROM jobs
 WHERE queue = ?1 AND expires_at <= ?2 AND expires_at IS NOT NULL AND state IN ('ready', 'scheduled')
 ORDER BY expires_at LIMIT ?3;
 
--- [lost] What consumers hold whose lease is over or gone, in the order of the claims. ?1 queue, ?2 now, ?3 limit
+-- [lost] What consumers hold whose lease is over or gone, the latest claims first: each round puts its jobs before
+-- those of the last, and so all end up in the order of the claims. ?1 queue, ?2 now, ?3 limit
 SELECT j.key, j.token, j.cancel_ttl_s, j.started
 FROM jobs AS j LEFT JOIN consumers AS c ON c.key = j.consumer
 WHERE j.queue = ?1 AND j.state = 'running' AND (c.lease_until IS NULL OR c.lease_until <= ?2)
-ORDER BY j.token LIMIT ?3;
+ORDER BY j.token DESC LIMIT ?3;
 
 -- [raise_token] A reclaimed job gets a token that nobody has. ?1 token, ?2 key
 UPDATE jobs SET token = ?1 WHERE key = ?2;

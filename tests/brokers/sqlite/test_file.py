@@ -1,0 +1,336 @@
+"""What cannot be opened, or can and should not: one clear error that names the file and says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+import apsw
+import pytest
+
+from penstock import brokers
+from penstock.brokers import Address
+from penstock.brokers.sqlite import SQLiteBroker, SQLiteProducer, file, open_blocking
+from penstock.core.job import Job, Origin
+from penstock.errors import BrokerError, BrokerMisconfigured, BrokerRejected, BrokerUnavailable
+
+
+def _open(broker: SQLiteBroker) -> list[str]:
+    async def opened() -> list[str]:
+        try:
+            return list(await broker.open())
+        finally:
+            await broker.close()
+
+    return asyncio.run(opened())
+
+
+def _refusal(broker: SQLiteBroker, kind: type[BrokerError] = BrokerMisconfigured) -> str:
+    with pytest.raises(kind) as caught:
+        _open(broker)
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def _mounts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *lines: str) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "21 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n" + "".join(f"{line}\n" for line in lines)
+    )
+    monkeypatch.setattr(file, "MOUNTS", mounts)
+
+
+def test_a_local_disk_is_taken_without_a_word(
+    broker: SQLiteBroker, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _mounts(monkeypatch, tmp_path)
+    assert _open(broker) == []
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"]
+)
+def test_a_network_file_system_is_refused(
+    broker: SQLiteBroker, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    _mounts(monkeypatch, tmp_path, f"99 21 0:50 / {tmp_path} rw,relatime shared:5 - {kind} server:/share rw")
+    assert f"{path}: it lies on a network file system ({kind})" in _refusal(broker)
+    assert not path.exists()
+
+
+def test_the_last_mount_on_the_nearest_point_counts(
+    broker: SQLiteBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _mounts(
+        monkeypatch,
+        tmp_path,
+        f"98 21 0:50 / {tmp_path.parent} rw - nfs server:/share rw",
+        f"99 21 0:51 / {tmp_path} rw - nfs server:/share rw",
+        f"97 21 0:52 / {tmp_path}/elsewhere rw - nfs server:/share rw",
+        f"96 21 0:53 / {tmp_path} rw - xfs /dev/sdb rw",
+        "a line that is none",
+    )
+    assert _open(broker) == []
+
+
+def test_names_in_the_mounts_are_read_as_the_kernel_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a folder\t\\"
+    folder.mkdir()
+    written = str(folder).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011")
+    _mounts(monkeypatch, tmp_path, f"99 21 0:50 / {written} rw - nfs server:/share rw")
+    with pytest.raises(BrokerMisconfigured, match="network file system"):
+        file.check_place(folder / "jobs.db")
+
+
+@pytest.mark.parametrize(("kind", "said"), [("tmpfs", "lies in memory"), ("fuse.mergerfs", "make sure")])
+def test_a_doubtful_file_system_is_warned_about(
+    broker: SQLiteBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, said: str
+) -> None:
+    _mounts(monkeypatch, tmp_path, f"99 21 0:50 / {tmp_path} rw - {kind} none rw")
+    (warning,) = _open(broker)
+    assert said in warning
+
+
+def test_where_the_system_does_not_tell_nothing_is_said(
+    broker: SQLiteBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "MOUNTS", tmp_path / "nowhere")
+    assert _open(broker) == []
+
+
+def test_an_old_sqlite_is_refused(broker: SQLiteBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.40.1")
+    assert "SQLite 3.40.1 can damage a file" in _refusal(broker)
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    broker = SQLiteBroker(tmp_path / "no" / "jobs.db", "penstock")
+    assert f"there is no folder {tmp_path / 'no'}" in _refusal(broker)
+
+
+def test_a_folder_in_its_place(broker: SQLiteBroker, path: Path) -> None:
+    path.mkdir()
+    assert f"{path}: this is a folder" in _refusal(broker)
+
+
+def test_something_else_than_a_database(broker: SQLiteBroker, path: Path) -> None:
+    path.write_bytes(b"not a database, but a text that is long enough to be one" * 100)
+    assert f"{path}: it is not a SQLite database" in _refusal(broker)
+
+
+def test_another_programs_database(broker: SQLiteBroker, path: Path) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE users (id INTEGER)")
+    other.close()
+    assert f"{path}: it holds another program's tables" in _refusal(broker)
+
+
+def test_a_newer_schema(broker: SQLiteBroker, producer: SQLiteProducer, path: Path) -> None:
+    producer.enqueue([], Origin("p", 1))
+    producer._database.execute("PRAGMA user_version = 99")
+    producer.close()
+    assert f"{path}: its schema has version 99, this Penstock knows {file.VERSION}" in _refusal(broker)
+
+
+def test_a_damaged_file(
+    broker: SQLiteBroker, put: Callable[..., list[str]], producer: SQLiteProducer, path: Path
+) -> None:
+    put(*[b"x" * 500] * 200)
+    producer.close()
+    with path.open("r+b") as damaged:
+        damaged.seek(4096)
+        damaged.write(os.urandom(path.stat().st_size - 4096))
+
+    async def used() -> None:
+        try:
+            await broker.open()
+            await broker.enqueue([Job("q:1", "q", b"secret")], Origin("p", 1))
+        finally:
+            await broker.close()
+
+    with pytest.raises(BrokerRejected) as caught:
+        asyncio.run(used())
+    assert f"{path}: it is damaged" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def _as_nobody(program: str, path: Path) -> str:
+    """What ``program`` says as a user who owns nothing."""
+    lines = f"""
+import os, sys
+sys.path.insert(0, {str(Path.cwd())!r})
+from pathlib import Path
+from penstock import brokers
+from penstock.brokers.sqlite import open_blocking
+from penstock.core.job import Job, Origin
+from penstock.errors import BrokerError
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+producer = open_blocking(brokers.address("sqlite:///{path}"))
+try:
+    {program}
+except BrokerError as error:
+    print(type(error).__name__, error)
+"""
+    return subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True).stdout
+
+
+def _reachable(path: Path) -> None:
+    """Lets everybody come to where ``path`` is."""
+    for folder in path.parents[:-1]:
+        if folder.stat().st_uid == os.getuid() and folder != Path("/tmp"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has other permissions")
+class TestPermissions:
+    def test_a_file_that_can_only_be_read(self, put: Callable[..., list[str]], path: Path) -> None:
+        put(b"{}")
+        _reachable(path)
+        for beside in path.parent.iterdir():
+            beside.chmod(0o444)
+        said = _as_nobody("producer.enqueue([Job('q:1', 'q', b'')], Origin('p', 1))", path)
+        assert said.startswith("BrokerMisconfigured")
+        assert str(path) in said
+
+    def test_a_folder_that_cannot_be_written(self, path: Path) -> None:
+        _reachable(path)
+        said = _as_nobody("producer.enqueue([Job('q:1', 'q', b'')], Origin('p', 1))", path)
+        assert said.startswith(f"BrokerMisconfigured SQLite file {path}: Permission denied")
+
+    def test_what_lies_beside_the_file_is_for_whom_the_file_is(
+        self, broker: SQLiteBroker, path: Path
+    ) -> None:
+        path.touch()
+        path.chmod(0o660)
+
+        def check() -> None:
+            modes = {
+                entry.name: stat.S_IMODE(entry.stat().st_mode)
+                for entry in (*path.parent.iterdir(), *Path(f"{path}-wake").iterdir())
+            }
+            assert modes.pop("jobs.db-wake") == 0o770
+            assert set(modes) >= {"jobs.db", "jobs.db-turn", "jobs.db-write", "jobs.db-wal", "jobs.db-shm"}
+            assert set(modes.values()) == {0o660}
+
+        async def used() -> None:
+            await broker.open()
+            await broker.hang_bell()
+            check()
+            await broker.close()
+
+        before = os.umask(0o077)
+        try:
+            asyncio.run(used())
+        finally:
+            os.umask(before)
+
+    def test_a_new_file_is_not_for_others(self, put: Callable[..., list[str]], path: Path) -> None:
+        before = os.umask(0)
+        try:
+            put(b"{}")
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_a_file_that_is_removed_is_made_anew_and_said(
+    put: Callable[..., list[str]], path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(b"{}")
+    path.unlink()
+    with caplog.at_level(logging.WARNING):
+        ids = put(b"{}")
+    assert f"{path} was removed or replaced" in caplog.text
+    fresh = open_blocking(brokers.address(f"sqlite:///{path}"))
+    fresh.enqueue([], Origin("opens", 1))
+    assert fresh._database.rows("SELECT id FROM jobs") == [(ids[0],)]
+    fresh.close()
+
+
+def test_a_name_that_needs_quoting(tmp_path: Path) -> None:
+    path = tmp_path / "jobs of me?mode=memory#x%20.db"
+    producer = open_blocking(Address(f"sqlite:///{path}", "sqlite", "penstock"))
+    producer.enqueue([Job("q:1", "q", b"")], Origin("p", 1))
+    producer.close()
+    assert path.exists()
+
+
+def test_a_full_disk_is_refused_and_harms_nothing(
+    producer: SQLiteProducer, put: Callable[..., list[str]]
+) -> None:
+    put(b"{}")
+    database = producer._database
+    (pages,) = database.one("PRAGMA page_count")
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(BrokerRejected, match="the disk is full"):
+        put(*[b"x" * 1000] * 100)
+    database.execute("PRAGMA max_page_count = 1000000")
+    put(*[b"x" * 1000] * 100)
+    assert database.one("SELECT count(*) FROM jobs") == (101,)
+    assert database.one("SELECT ready FROM queues") == (101,)
+
+
+def test_a_full_disk_for_one_does_not_hurt_the_others(broker: SQLiteBroker) -> None:
+    async def used() -> None:
+        await broker.open()
+        await broker.enqueue([Job("q:first", "q", b"")], Origin("first", 1))
+        database = broker.writer.database
+        (pages,) = database.one("PRAGMA page_count")
+        database.execute(f"PRAGMA max_page_count = {pages + 4}")
+        large = [Job(f"q:{n}", "q", b"x" * 1000) for n in range(200)]
+        answers = await asyncio.gather(
+            *(broker.enqueue([Job(f"q:small-{n}", "q", b"")], Origin(f"p{n}", 1)) for n in range(5)),
+            broker.enqueue(large, Origin("large", 1)),
+            *(broker.enqueue([Job(f"q:small-{n}", "q", b"")], Origin(f"p{n}", 1)) for n in range(5, 10)),
+            return_exceptions=True,
+        )
+        refused = answers.pop(5)
+        assert isinstance(refused, BrokerRejected)
+        assert all(not isinstance(answer, BaseException) and answer[0].added for answer in answers)
+        (counts,) = await broker.queues()
+        assert counts.ready == 11
+        await broker.close()
+
+    asyncio.run(used())
+
+
+def test_a_broker_that_was_closed_says_so(broker: SQLiteBroker) -> None:
+    async def used() -> None:
+        await broker.open()
+        await broker.close()
+        with pytest.raises(BrokerError, match="was closed"):
+            await broker.queues()
+        await broker.close()
+
+    asyncio.run(used())
+
+
+def test_a_disk_that_does_not_answer_ends_the_wait(
+    broker: SQLiteBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.brokers.sqlite.writer._DEADLINE_S", 0.2)
+    answers = Event()
+
+    async def used() -> None:
+        await broker.open()
+        with pytest.raises(BrokerUnavailable, match="no answer within"):
+            await broker.writer.run(lambda *_: answers.wait(30), durable=False)
+        answers.set()
+        assert await broker.queues() == []
+        await broker.close()
+
+    asyncio.run(used())

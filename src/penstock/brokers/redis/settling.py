@@ -43,15 +43,30 @@ def parts(settlements: Sequence[Settlement]) -> list[Part]:
 
 
 def _of_queue(queue: str, settlements: list[Settlement]) -> Iterator[Part]:
-    for number, start in enumerate(range(0, len(settlements), SLICE_JOBS)):
+    for number, slice_ in enumerate(_slices(settlements)):
         plain: list[Delivery] = []
         others: list[Settlement] = []
-        for each in settlements[start : start + SLICE_JOBS]:
+        for each in slice_:
             if type(each) is Done and each.ttl_s <= 0:
                 plain.append(each.delivery)
             else:
                 others.append(each)
         yield Part(queue, number, plain, others)
+
+
+def _slices(settlements: list[Settlement]) -> list[list[Settlement]]:
+    """Releases to the front come last, and the last of them first, so that they stand there in the call's order."""
+    if len(settlements) <= SLICE_JOBS:
+        return [settlements]
+    front: list[Settlement] = []
+    rest: list[Settlement] = []
+    for each in settlements:
+        (front if type(each) is Release and each.front else rest).append(each)
+    return [*_cut(rest), *reversed(_cut(front))]
+
+
+def _cut(settlements: list[Settlement]) -> list[list[Settlement]]:
+    return [settlements[start : start + SLICE_JOBS] for start in range(0, len(settlements), SLICE_JOBS)]
 
 
 def claim(delivery: Delivery) -> str:

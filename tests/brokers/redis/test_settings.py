@@ -10,7 +10,7 @@ import redis
 
 from penstock import brokers
 from penstock.brokers.redis import checks, open_blocking, open_broker
-from penstock.errors import BrokerMisconfigured, BrokerRejected, BrokerUnavailable
+from penstock.errors import BrokerMisconfigured, BrokerRejected, BrokerUnavailable, ConfigError
 from tests.brokers.redis.bench import drain, new_consumer, opened, origin, some_jobs
 from tests.servers import RedisServer
 
@@ -154,3 +154,33 @@ def test_a_full_server_takes_no_jobs_and_can_be_emptied(start_redis: StartRedis)
             await consumer.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis://:secret@localhost/zero", "database's number"),
+        ("redis://:secret@localhost/0?socket_timeout=1", "'socket_timeout' is not known"),
+        ("redis://:secret@localhost/0?ssl_ca_certs=x", "'ssl_ca_certs' is not known"),
+        ("redis://:secret@localhost/0?db=x", "Invalid value for 'db'"),
+    ],
+)
+def test_a_url_that_cannot_be_meant_is_refused(url: str, words: str) -> None:
+    for make in (open_broker, open_blocking):
+        with pytest.raises(ConfigError, match=words) as caught:
+            make(brokers.address(url))
+        assert "secret" not in str(caught.value)
+
+
+def test_a_namespace_that_would_break_the_hash_tag_is_refused() -> None:
+    with pytest.raises(ConfigError, match="hash tag"):
+        open_broker(brokers.address("redis://localhost", "a}b"))
+
+
+def test_valkey_urls_and_client_names_are_understood(redis_url: str) -> None:
+    url = redis_url.replace("redis://", "valkey://") + "?client_name=me"
+    producer = open_blocking(brokers.address(url))
+    assert producer.enqueue(some_jobs(1), origin())[0].added
+    with redis.Redis.from_url(redis_url) as client:
+        assert "me" in [each["name"] for each in client.client_list()]
+    producer.close()

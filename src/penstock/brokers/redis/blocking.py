@@ -18,7 +18,7 @@ from penstock.brokers.redis.keys import FleetKeys, QueueKeys
 from penstock.brokers.redis.scripts import EXTEND, Command
 from penstock.brokers.redis.url import ANSWER_S, CONNECT_S, connection_options
 from penstock.core.job import Enqueued, Job, Origin
-from penstock.errors import BrokerRejected
+from penstock.errors import BrokerRejected, BrokerUnavailable
 
 # After so long without a call a connection is looked at before it is used again: that costs a call of the system.
 _QUIET_S: Final = 0.5
@@ -114,14 +114,18 @@ class RedisBlocking:
                 again = self._exchange([commands[at].whole() for at in unknown])
                 for at, reply in zip(unknown, again, strict=True):
                     replies[at] = reply
-        except BaseException as error:
+        except BaseException as broken:
             self._connection.disconnect()
-            if isinstance(error, (driver.RedisError, OSError)):
-                raise translated(error, self._shown) from None
+            if isinstance(broken, (driver.RedisError, OSError)):
+                raise translated(broken, self._shown) from None
             raise
         for reply in replies:
             if isinstance(reply, driver.ResponseError):
-                raise translated(reply, self._shown)
+                error = translated(reply, self._shown)
+                if isinstance(error, BrokerUnavailable):
+                    # A server that was demoted or is loading: the address may lead to another one by now.
+                    self._connection.disconnect()
+                raise error
         return replies
 
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Generator
 from secrets import token_hex
-from typing import Any
+from typing import Any, Final
 
 from redis import exceptions as driver
 
 from penstock.brokers import Address
 from penstock.brokers.redis.link import new_connection
+
+# After so long without a word the server is asked whether it is there; after as long again it is not.
+_QUIET_S: Final = 10.0
 
 
 class Inbox:
@@ -55,9 +57,16 @@ class Inbox:
         connection: Any = new_connection(self._address)
         try:
             await connection.send_command("SUBSCRIBE", self.channel, check_health=False)
+            asked = False
             while True:
-                # No deadline here: a stream that has died is one of the reasons why those who wait look for themselves.
-                message: Any = await connection.read_response(timeout=math.inf)
+                message: Any = await connection.read_response(timeout=_QUIET_S)
+                if message is None:
+                    if asked:
+                        return
+                    await connection.send_command("PING", check_health=False)
+                asked = message is None
+                if message is None:
+                    continue
                 if message[0] == b"subscribe":
                     self._listening.set()
                 elif message[0] == b"message":

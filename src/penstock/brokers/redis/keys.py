@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+from penstock.errors import ConfigError
 
 # In the order in which _queue.lua reads them.
 _NAMES: Final = (
@@ -68,6 +71,10 @@ class FleetKeys:
     """What belongs to no queue: which queues there are, and the workers."""
 
     def __init__(self, namespace: str) -> None:
+        if not re.fullmatch(r"[^{}\s]+", namespace):
+            raise ConfigError(
+                f"namespace {namespace!r}: on Redis it stands in a hash tag: no braces and no spaces"
+            )
         self._prefix = f"{{{namespace}:~workers:0}}:"
         self.queues = f"{{{namespace}:~queues:0}}:names".encode()
         self.cards = f"{self._prefix}cards".encode()

@@ -21,6 +21,7 @@ from penstock.brokers import Address
 from penstock.brokers.redis.errors import translated
 from penstock.brokers.redis.scripts import Command
 from penstock.brokers.redis.url import ANSWER_S, CONNECT_S, connection_options
+from penstock.errors import BrokerUnavailable
 
 
 def new_connection(address: Address) -> Connection:
@@ -62,7 +63,11 @@ class Link:
         replies = await self.ask(commands, answer_s)
         for reply in replies:
             if isinstance(reply, driver.ResponseError):
-                raise translated(reply, self._shown)
+                error = translated(reply, self._shown)
+                if isinstance(error, BrokerUnavailable):
+                    # A server that was demoted or is loading: the address may lead to another one by now.
+                    await self._drop()
+                raise error
         return replies
 
     async def ask(self, commands: Sequence[Command], answer_s: float = ANSWER_S) -> list[Any]:

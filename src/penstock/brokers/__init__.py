@@ -18,6 +18,9 @@ class Address(NamedTuple):
     scheme: str
     namespace: str
 
+    def __repr__(self) -> str:
+        return f"Address({self.shown()!r}, namespace={self.namespace!r})"
+
     def shown(self) -> str:
         """The URL without user information and query, for logs and errors."""
         parts = urlsplit(self.url)
@@ -76,8 +79,11 @@ def address(url: str, namespace: str = "penstock", root: Path | None = None) -> 
         return Address(f"sqlite:///{file.resolve()}", scheme, namespace)
     try:
         urlsplit(url).port  # noqa: B018 - reading the port is the check
-    except ValueError as error:
-        raise ConfigError(f"broker URL: {scheme}://...: {error}") from error
+    except ValueError:  # its text quotes what may be a part of the password
+        raise ConfigError(
+            f"broker URL: {scheme}://...: host and port cannot be read; write '/', '#', '?' and '@' of a password as "
+            "%2F, %23, %3F and %40"
+        ) from None
     return Address(url, scheme, namespace)
 
 

@@ -12,6 +12,7 @@ signal handlers, which only post to the I/O loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import queue
@@ -42,6 +43,7 @@ from penstock.runtime.run import Run
 from penstock.runtime.service import Backoff
 from penstock.runtime.settler import Settler
 from penstock.runtime.stacks import every_stack
+from penstock.runtime.waking import SignalBell
 
 log = logging.getLogger("penstock.worker")
 
@@ -126,6 +128,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._owns_process = False
+        self._bell: SignalBell | None = None
         self._notes: list[Note] = []
         self._progress: dict[int, Progress] = {}
         self._started_at = time.time()
@@ -154,11 +157,14 @@ class Worker:
         io = threading.Thread(target=self._io_thread, name="penstock-io", daemon=True)
         io.start()
         try:
-            while self._main.get() == "loop":
-                self._run_user_loop()
+            while (said := self._main.get()) != "end":
+                if said == "loop":
+                    self._run_user_loop()
         finally:
             io.join(CLOSE_WITHIN_S)
             self._wait_for_children()
+            if self._bell is not None and not io.is_alive():
+                self._bell.close()
         self._pool.close()
         if self._io_failed is not None:
             raise self._io_failed
@@ -173,6 +179,7 @@ class Worker:
     def _install_signals(self) -> None:
         # A supervisor passes on what it gets, and whoever stops the service may signal everybody: for its workers all
         # such signals are one, and hurrying has a signal of its own.
+        self._bell = SignalBell()
         supervised = self._settings.supervised
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _n, _f: self._drain_once() if supervised else self.stop())
@@ -193,9 +200,19 @@ class Worker:
         if self._io_loop is not None and not self._io_loop.is_closed():
             self._io_loop.call_soon_threadsafe(action)
 
+    def _wake_main(self) -> None:
+        """A signal has come; its handler runs as soon as the main thread does anything."""
+        self._main.put("signal")
+        loop = self._user_loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has just been closed
+                loop.call_soon_threadsafe(lambda: None)
+
     def _run_user_loop(self) -> None:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(self._user_main())
+        if self._bell is not None:
+            self._bell.hang()
 
     async def _user_main(self) -> None:
         self._user_loop = asyncio.get_running_loop()
@@ -212,6 +229,8 @@ class Worker:
         loop = new_event_loop()
         asyncio.set_event_loop(loop)
         self._io_loop = loop
+        if self._bell is not None:
+            self._bell.listen(loop, self._wake_main)
         try:
             loop.run_until_complete(self._io_main())
         except BaseException as error:

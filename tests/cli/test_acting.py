@@ -1,0 +1,317 @@
+"""``enqueue``, ``retry``, ``cancel``, ``purge`` and orders to workers."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+
+import pytest
+
+from penstock.brokers import address, connect_blocking
+from penstock.cli.filters import SLICE
+from penstock.core.job import Job, Origin
+from penstock.ids import new_id
+from tests.cli.shell import PATIENCE_S, PENSTOCK, Shell
+
+
+def states(shell: Shell, ids: list[str]) -> list[str]:
+    return [shell.state(id) for id in ids]
+
+
+def many(shell: Shell, count: int, queue: str = "default", body: bytes | None = None) -> list[str]:
+    """Enqueues quickly, without a command for each."""
+    producer = connect_blocking(address(str(shell.broker_url)))
+    body = body or b'{"v":1,"task":"tasks.add","args":[1,2],"at":1763820000.5}'
+    jobs = [Job(f"{queue}:{new_id()}", queue, body) for _ in range(count)]
+    producer.enqueue(jobs, Origin(new_id(), 1))
+    producer.close()
+    return [job.id for job in jobs]
+
+
+def dead(shell: Shell, *words: str) -> str:
+    """A job that has failed for good."""
+    id = shell.enqueue("tasks.fail", " ".join(words) or "it")
+    assert shell("-A", "tasks", "worker", "--burst", "-l", "critical").code == 0
+    assert shell.state(id) == "failed"
+    return id
+
+
+# --- enqueue
+
+
+def test_enqueue_prints_the_id(shell: Shell) -> None:
+    words = ["--queue", "mail", "--job-id", "order-1", "--tag", "a", "--tag", "b", "--priority", "9"]
+    said = shell("enqueue", "tasks.send", '{"user_id": 3}', *words)
+    assert (said.code, said.out, said.err) == (0, "mail:order-1\n", "")
+    assert shell("enqueue", "tasks.send", "[4]", *words).out == "mail:order-1\n"
+    told = shell("job", "mail:order-1", "--json").json()
+    assert (told["tags"], told["priority"]) == (["a", "b"], 9)
+    assert shell("-A", "tasks", "worker", "--burst").code == 0
+    assert shell.result("mail:order-1") == "sent 3"
+
+
+def test_with_an_application_arguments_are_read_by_the_annotations(shell: Shell) -> None:
+    said = shell("-A", "tasks", "enqueue", "tasks.order", '["0193c5a0-0000-7000-8000-000000000000", "PT90S"]')
+    assert said.code == 0, said.err
+    assert shell("-A", "tasks", "worker", "--burst").code == 0
+    assert shell.result(said.out.strip()) == "UUID 90"
+
+
+def test_with_an_application_the_task_names_its_queue(shell: Shell) -> None:
+    assert shell("-A", "tasks", "enqueue", "tasks.send", "[1]").out.startswith("mail:")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-A", "tasks", "enqueue", "tasks.ad"], "tasks:app has no task 'tasks.ad'; it has tasks.add"),
+        (["-A", "tasks", "enqueue", "tasks.add", "[1]"], "tasks.add: missing argument(s) y"),
+        (["-A", "tasks", "enqueue", "tasks.add", '["secret", 2]'], "tasks.add: "),
+        (["enqueue", "tasks.add", '["secret"'], "the arguments are no JSON array or object"),
+        (["enqueue", "tasks.add", '"secret"'], "the arguments are no JSON array or object"),
+        (["enqueue", "tasks.add", "[1, NaN]"], "the arguments are no JSON array or object"),
+        (["enqueue", "tasks.add", "[" * 100_000], "the arguments are no JSON array or object"),
+        (["enqueue", "tasks.add", "--priority", "10"], "10 is not in the range 0<=x<=9"),
+        (["enqueue", "tasks.add", "--job-id", "a b"], "job_id 'a b'"),
+        (["enqueue", "tasks.add", "--queue", "a:b"], "queue name 'a:b'"),
+        (["-b", "kafka://u:secret@h", "enqueue", "tasks.add"], "broker URL: kafka://... is not known"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_enqueued_is_2_and_shows_no_argument(
+    plain: Shell, words: list[str], expected: str
+) -> None:
+    said = plain(*words)
+    assert (said.code, said.out) == (2, "")
+    assert expected in said.err
+    assert "secret" not in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_too_large_a_body_is_refused(plain: Shell) -> None:
+    said = plain("enqueue", "tasks.add", '["' + "x" * 1000 + '"]', PENSTOCK_MAX_BODY="500")
+    assert said.code == 1
+    assert "above max_body=500" in said.err
+    assert "xxx" not in said.err
+
+
+# --- retry
+
+
+def test_retry_by_id_and_by_filter(shell: Shell) -> None:
+    first, second = dead(shell, "apples"), dead(shell, "pears")
+    said = shell("retry", first)
+    assert (said.code, said.out) == (0, "retried 1 of 1 job\n")
+    assert states(shell, [first, second]) == ["ready", "failed"]
+    said = shell("retry", "--error", "PEARS")
+    assert (said.code, said.out) == (0, "retried 1 job\n")
+    assert states(shell, [first, second]) == ["ready", "ready"]
+
+
+def test_retry_leaves_scheduled_jobs_unless_they_are_named(shell: Shell) -> None:
+    id = shell.enqueue("tasks.add", 1, 2, countdown=3600)
+    assert shell("retry", "--queue", "default").out == "retried 0 jobs\n"
+    assert shell.state(id) == "scheduled"
+    assert shell("retry", "--queue", "default", "--state", "scheduled").out == "retried 1 job\n"
+    assert shell.state(id) == "ready"
+
+
+def test_retry_of_what_cannot_be_retried(shell: Shell) -> None:
+    id = shell.enqueue("tasks.add", 1, 2)
+    said = shell("retry", id, "default:nobody")
+    assert (said.code, said.out) == (1, "retried 0 of 2 jobs\n")
+    assert f"{id}: it is ready; retry does not apply" in said.err
+    assert "default:nobody: no such job is stored" in said.err
+    said = shell("retry", "--state", "running")
+    assert said.code == 2
+    assert "retry is for failed, quarantined, scheduled" in said.err
+
+
+def test_retry_to_another_queue_keeps_the_name_and_can_be_repeated(shell: Shell) -> None:
+    id = dead(shell)
+    name = id.partition(":")[2]
+    said = shell("retry", id, "--to", "other")
+    assert (said.code, said.out) == (0, "moved 1 of 1 job\n")
+    moved = shell("job", f"other:{name}", "--body", "--json").json()
+    assert (moved["state"], moved["attempt"], moved["task"]) == ("ready", 0, "tasks.fail")
+    assert shell("job", id).code == 1
+    # As after an end between the two steps: the copy is there, and the old one too.
+    _put_back(shell, id, moved["body"].encode())
+    said = shell("retry", "--queue", "default", "--state", "ready", "--to", "other")
+    assert (said.code, said.out) == (0, "moved 1 job\n")
+    assert shell("job", id).code == 1
+    assert [job["id"] for job in shell("jobs", "--queue", "other", "--json").json()] == [f"other:{name}"]
+
+
+def test_retry_to_a_queue_where_the_id_is_taken(shell: Shell) -> None:
+    mine = shell.enqueue("tasks.add", 1, 2, job_id="one")
+    theirs = shell.enqueue("tasks.add", 3, 4, job_id="one", queue="other")
+    said = shell("retry", mine, "--to", "other")
+    assert said.code == 1
+    assert f"{mine}: another job is {theirs} already" in said.err
+    assert states(shell, [mine, theirs]) == ["ready", "ready"]
+
+
+def _put_back(shell: Shell, id: str, body: bytes) -> None:
+    producer = connect_blocking(address(str(shell.broker_url)))
+    producer.enqueue([Job(id, id.partition(":")[0], body)], Origin(new_id(), 1))
+    producer.close()
+
+
+# --- cancel
+
+
+def test_cancel_what_waits(shell: Shell) -> None:
+    ids = [shell.enqueue("tasks.add", 1, 2), shell.enqueue("tasks.add", 1, 2, countdown=3600)]
+    said = shell("cancel", *ids)
+    assert (said.code, said.out) == (0, "cancelled 2 of 2 jobs\n")
+    assert states(shell, ids) == ["cancelled", "cancelled"]
+
+
+def test_cancel_what_runs(shell: Shell) -> None:
+    with shell.worker(PENSTOCK_LEASE="1") as worker:
+        id = shell.enqueue("tasks.hold")
+        worker.wait_for(f"holding {id}")
+        assert shell("cancel", "--task", "tasks.hold").out == "cancelled 1 job\n"
+        from penstock import JobCancelled
+
+        with pytest.raises(JobCancelled):
+            shell.result(id)
+        assert worker.end() == 0
+
+
+def test_cancel_more_than_a_slice_over_several_queues(shell: Shell) -> None:
+    count = 2 * SLICE + 50
+    ids = many(shell, count) + many(shell, 3, "mail")
+    said = shell("cancel", "--task", "tasks.add")
+    assert (said.code, said.out) == (0, f"cancelled {count + 3} jobs\n")
+    assert shell("jobs").out == "no such jobs\n"
+    assert shell.state(ids[-1]) == "cancelled"
+
+
+# --- purge
+
+
+def test_purge_what_waits_and_with_state_what_is_dead(shell: Shell) -> None:
+    gone = dead(shell)
+    many(shell, SLICE + 20)
+    said = shell("purge", "--queue", "default")
+    assert (said.code, said.out) == (0, f"purged {SLICE + 20} jobs\n")
+    assert shell("jobs", "--json").json()[0]["id"] == gone
+    assert shell("purge", "--state", "failed").out == "purged 1 job\n"
+    assert shell("jobs").out == "no such jobs\n"
+    assert shell("job", gone).code == 1
+
+
+def test_purge_by_id_takes_whatever_nobody_holds(shell: Shell) -> None:
+    id = shell.enqueue("tasks.add", 1, 2)
+    assert shell("-A", "tasks", "worker", "--burst").code == 0
+    assert shell.state(id) == "succeeded"
+    assert shell("purge", id).out == "purged 1 of 1 job\n"
+    assert shell("job", id).code == 1
+
+
+def test_what_a_worker_holds_is_not_purged(shell: Shell) -> None:
+    with shell.worker() as worker:
+        id = shell.enqueue("tasks.hold")
+        worker.wait_for(f"holding {id}")
+        said = shell("purge", id)
+        assert said.code == 1
+        assert "it is running; purge does not apply" in said.err
+        assert shell("purge", "--state", "running").code == 2
+
+
+def test_a_job_that_nobody_can_read_is_seen_and_purged(shell: Shell) -> None:
+    (id,) = many(shell, 1, body=b"\xff not JSON")
+    assert shell("-A", "tasks", "worker", "--burst").code == 0
+    (job,) = shell("dead", "--json").json()
+    assert (job["id"], job["state"], job["task"]) == (id, "quarantined", None)
+    assert "(undecodable)" in shell("dead").out
+    assert "not JSON" in shell("job", id, "--body").out
+    assert shell("purge", "--state", "quarantined").out == "purged 1 job\n"
+
+
+# --- what all have in common
+
+
+@pytest.mark.parametrize("verb", ["retry", "cancel", "purge"])
+def test_ids_or_a_filter(plain: Shell, verb: str) -> None:
+    for words in ([], ["--yes"], ["default:1", "--queue", "default"]):
+        said = plain(verb, *words)
+        assert said.code == 2
+        assert "give ids or a filter such as --queue mail, not both" in said.err
+    assert plain(verb, "1234").code == 2
+
+
+def test_a_dry_run_changes_nothing(shell: Shell) -> None:
+    ids = [shell.enqueue("tasks.add", 1, 2), shell.enqueue("tasks.send", 1)]
+    said = shell("cancel", "--queue", "default", "--dry-run")
+    assert (said.code, said.out) == (
+        0,
+        f"{ids[0]}  tasks.add  ready\n{ids[1]}  tasks.send  ready\n2 jobs; nothing was changed\n",
+    )
+    assert shell("purge", ids[0], "--dry-run").out == f"{ids[0]}  tasks.add  ready\n"
+    assert states(shell, ids) == ["ready", "ready"]
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("n", "ready"), ("y", "cancelled")])
+def test_at_a_terminal_a_filter_asks_first(shell: Shell, answer: str, expected: str) -> None:
+    id = shell.enqueue("tasks.add", 1, 2)
+    assert expected in at_a_terminal(shell, "cancel", "--queue", "default", answer=answer) or answer == "n"
+    assert shell.state(id) == expected
+
+
+def test_at_a_terminal_yes_and_ids_do_not_ask(shell: Shell) -> None:
+    first, second = shell.enqueue("tasks.add", 1, 2), shell.enqueue("tasks.add", 1, 2)
+    assert "?" not in at_a_terminal(shell, "cancel", first)
+    assert "?" not in at_a_terminal(shell, "cancel", "--queue", "default", "--yes")
+    assert states(shell, [first, second]) == ["cancelled", "cancelled"]
+
+
+def at_a_terminal(shell: Shell, *words: str, answer: str = "") -> str:
+    """What it says where its input is a terminal."""
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    try:
+        done = subprocess.run(
+            [PENSTOCK, *words], cwd=shell.folder, env=shell.environment, stdin=theirs, capture_output=True,
+            text=True, timeout=PATIENCE_S,
+        )  # fmt: skip
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    return done.stdout + done.stderr
+
+
+# --- orders to workers
+
+
+def test_orders_are_carried_out_and_answered(shell: Shell) -> None:
+    with shell.worker(PENSTOCK_LEASE="1") as worker:
+        (card,) = shell("workers", "--json").json()
+        id: str = card["id"]
+        said = shell("workers", id[:13], "quiet")
+        assert (said.code, said.out) == (0, "quiet: takes nothing new\n")
+        waiting = shell.enqueue("tasks.add", 1, 2)
+        assert "--- thread" in shell("workers", id, "dump").out
+        assert shell.state(waiting) == "ready"
+        assert shell("workers", id, "resume").out == "running\n"
+        assert shell.result(waiting) == 3
+        assert shell("workers", id, "stop").out == "draining\n"
+        assert worker.end(None) == 0
+
+
+def test_an_order_to_nobody(shell: Shell) -> None:
+    shell.enqueue("tasks.add", 1, 2)
+    said = shell("workers", "abcdef", "stop")
+    assert said.code == 2
+    assert "no worker's id begins with 'abcdef'; there are: none" in said.err
+
+
+def test_an_order_that_nobody_hears_expires(shell: Shell) -> None:
+    with shell.worker() as worker:
+        (card,) = shell("workers", "--json").json()
+        worker.process.send_signal(19)  # SIGSTOP
+        said = shell("workers", card["id"], "quiet", "--wait", "0.3")
+        assert (said.code, said.out) == (1, "")
+        assert "has not answered in 0.3 s; the order is void" in said.err

@@ -187,3 +187,40 @@ def on_thread() -> int:
 async def on_loop() -> int:
     await asyncio.sleep(0)
     return os.getpid()
+
+
+@app.task(retry=False)
+def waits(name: str) -> str:
+    """On a thread, until the worker drains or for ever."""
+    ring(bell, f"begun {name} {os.getpid()}")
+    while not current_job().stopping():
+        time.sleep(0.01)
+    return name
+
+
+@app.task(retry=False)
+def ignores_all(name: str) -> None:
+    ring(bell, f"begun {name} {os.getpid()}")
+    time.sleep(600)
+
+
+@app.task(retry=False)
+def thread_holds_the_gil(seconds: float) -> None:
+    ring(bell, f"begun {os.getpid()}")
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+    ring(bell, "ended")
+
+
+@app.task(retry=False)
+async def blocks_the_loop(seconds: float) -> None:
+    ring(bell, "begun")
+    time.sleep(seconds)  # noqa: ASYNC251 - what one should not do
+    ring(bell, "ended")
+
+
+@app.task(lane="process")
+def enqueues() -> str:
+    try:
+        return add.delay(2, 3).id
+    finally:
+        app.close()

@@ -65,9 +65,9 @@ class Beside:
         return self.code
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """For what nobody signals: states in the broker."""
-    mono_until = time.monotonic() + WITHIN_S
+def wait_for(condition: Callable[[], bool], within_s: float = WITHIN_S) -> None:
+    """For what nobody signals: states in the broker, ends of other processes."""
+    mono_until = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < mono_until
         time.sleep(0.01)
@@ -95,6 +95,15 @@ class Doorbell:
                 self.heard.append(self._socket.recv(1_000).decode())
             except TimeoutError:
                 raise AssertionError(f"{text!r} was not heard, but {self.heard}") from None
+
+    def fades(self, text: str, quiet_s: float) -> None:
+        """Waits until a word has not been heard for so long."""
+        for _ in range(100):
+            try:
+                self.wait(text, quiet_s)
+            except AssertionError:
+                return
+        raise AssertionError(f"{text!r} is heard again and again")
 
     def close(self) -> None:
         self._socket.close()

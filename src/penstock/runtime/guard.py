@@ -32,13 +32,14 @@ class Pulse:
 
     Args:
         fd: The writing end of a pipe.
-        supervised: A supervisor reads it, not a guard of the worker's own.
+        guard: The process id of the guard that reads it; 0: a supervisor does.
     """
 
-    def __init__(self, fd: int, *, supervised: bool) -> None:
+    def __init__(self, fd: int, guard: int) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
-        self.supervised = supervised
+        self._guard = guard
+        self.supervised = not guard
 
     def introduce(
         self, address: tuple[str, str, str], consumer_id: str, queues: Sequence[str], lease_s: float
@@ -62,8 +63,14 @@ class Pulse:
     def close(self) -> None:
         """Does without: a guard ends, a supervisor does not beat for this worker."""
         fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        if fd < 0:
+            return
+        os.close(fd)
+        if self._guard:
+            try:
+                os.waitpid(self._guard, 0)
+            except ChildProcessError:  # the user's code has waited for all its children
+                return
 
     def _write(self, line: str) -> None:
         if self._fd < 0:
@@ -98,12 +105,13 @@ def fork_guard(connect: Connect, *, wanted: bool = True) -> Pulse | None:
         parent, _, descriptor = supervised.partition(":")
         os.set_inheritable(int(descriptor), False)
         die_with(int(parent))
-        return Pulse(int(descriptor), supervised=True)
+        return Pulse(int(descriptor), guard=0)
     if not wanted or not hasattr(os, "fork"):
         return None
     reading, writing = os.pipe()
     worker = os.getpid()
-    if os.fork() == 0:
+    guard = os.fork()
+    if guard == 0:
         try:
             os.close(writing)
             _settle_in(reading)
@@ -115,7 +123,7 @@ def fork_guard(connect: Connect, *, wanted: bool = True) -> Pulse | None:
         finally:
             os._exit(0)
     os.close(reading)
-    return Pulse(writing, supervised=False)
+    return Pulse(writing, guard)
 
 
 def _settle_in(reading: int) -> None:

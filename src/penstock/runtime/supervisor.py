@@ -227,18 +227,19 @@ class Supervisor:
                     self._ended(slot, Ended(status))
 
     def _ended(self, slot: _Slot, ended: Ended) -> None:
-        was_ready = self._hear_out(slot)
+        who, was_ready = str(slot), self._hear_out(slot)
+        slot.pid = 0  # from now on it may be somebody else's
         slot.code = ended.code
         if self._stops:
             slot.over = True
             if ended.code == -signal.SIGTERM and not was_ready:  # it was asked before it could listen
                 slot.code = 0
-            log.log(logging.INFO if slot.code == 0 else logging.WARNING, "%s %s", slot, ended)
+            log.log(logging.INFO if slot.code == 0 else logging.WARNING, "%s %s", who, ended)
         elif ended.code == 0:
             slot.over = True
-            log.info("%s has ended, as it was told to", slot)
+            log.info("%s has ended, as it was told to", who)
         elif ended.code == EXIT_USAGE and not was_ready and not self._others_ready(slot):
-            log.error("%s cannot work as it is configured (see above); all stop", slot)
+            log.error("%s cannot work as it is configured (see above); all stop", who)
             slot.over = True
             self._fatal = EXIT_USAGE
             self._stop()
@@ -248,8 +249,7 @@ class Supervisor:
             wait_s = self._backs_off(slot)
             again = f"the next start is in {wait_s:g} s" if wait_s else "another is started"
             times = f", {slot.failures} times in a row soon after its start" if slot.failures > 1 else ""
-            log.error("%s %s%s; %s", slot, ended, times, again)
-        slot.pid = 0
+            log.error("%s %s%s; %s", who, ended, times, again)
 
     def _others_ready(self, slot: _Slot) -> bool:
         return any(other.ward is not None and other.ward.ready for other in self._slots if other is not slot)

@@ -1,0 +1,38 @@
+"""Runs a supervisor over stub workers: ``run_supervisor MODE PROCESSES GRACE_S``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from penstock.runtime import supervisor
+from tests.runtime.conftest import ring
+
+
+class Producer:
+    """Tells the test of each extension."""
+
+    def extend(self, consumer_id: str, queues: Sequence[str], lease_s: float) -> bool:
+        ring(os.environ["TEST_BELL"], f"extended {consumer_id} {queues} {lease_s}")
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(message)s")
+    supervisor.CLOSE_WITHIN_S = 0.3  # type: ignore[misc]
+    mode, processes, grace_s = sys.argv[1:4]
+    program = os.environ.get("TEST_PROGRAM", sys.executable)
+    argv = [program, "-m", "tests.runtime.stub_worker", mode]
+    code = supervisor.run(
+        argv,
+        int(processes),
+        grace_s=float(grace_s),
+        connect=lambda *address: Producer(),  # type: ignore[arg-type,return-value]
+        guard=os.environ.get("TEST_GUARD") != "no",
+    )
+    sys.exit(code)

@@ -1,0 +1,164 @@
+"""The supervisor over stub workers, as real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.processes import Process, gone
+from tests.runtime.conftest import WITHIN_S, Doorbell, wait_for
+
+
+@contextlib.contextmanager
+def supervisor(
+    bell: Doorbell, mode: str, processes: int = 2, grace_s: float = 600, **environment: str
+) -> Iterator[Process]:
+    command = ["-m", "tests.runtime.run_supervisor", mode, str(processes), str(grace_s)]
+    with Process(command, {"TEST_BELL": bell.path, **environment}) as process:
+        yield process
+
+
+def ready(bell: Doorbell, processes: int = 2) -> set[int]:
+    return {int(bell.wait("ready")) for _ in range(processes)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_drains_its_workers(bell: Doorbell, number: signal.Signals) -> None:
+    with supervisor(bell, "drains", 3) as process:
+        pids = ready(bell, 3)
+        process.signal(number)
+        assert {int(bell.wait("SIGTERM")) for _ in range(3)} == pids
+        assert process.wait(WITHIN_S) == 0
+        process.wait_for("stopping 3 worker processes")
+
+
+def test_work_left_behind_wins(bell: Doorbell) -> None:
+    with supervisor(bell, "leaves-behind") as process:
+        ready(bell)
+        process.signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 4
+
+
+def test_a_second_signal_hurries(bell: Doorbell) -> None:
+    with supervisor(bell, "hurries") as process:
+        pids = ready(bell)
+        process.signal(signal.SIGTERM)
+        process.wait_for("stopping")
+        process.signal(signal.SIGTERM)
+        assert {int(bell.wait("SIGUSR2")) for _ in range(2)} == pids
+        assert process.wait(WITHIN_S) == 4
+
+
+def test_one_that_does_not_end_is_killed(bell: Doorbell) -> None:
+    with supervisor(bell, "wedged", grace_s=0.1) as process:
+        pids = ready(bell)
+        process.signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 4
+        assert process.count("did not end in time and is killed") == 2
+        assert all(gone(pid) for pid in pids)
+
+
+def test_other_signals_are_passed_on(bell: Doorbell) -> None:
+    with supervisor(bell, "drains") as process:
+        pids = ready(bell)
+        for number in (signal.SIGTSTP, signal.SIGUSR1):
+            process.signal(number)
+            assert {int(bell.wait(number.name)) for _ in range(2)} == pids
+
+
+def test_a_worker_that_dies_is_replaced(bell: Doorbell) -> None:
+    with supervisor(bell, "drains") as process:
+        pids = ready(bell)
+        victim = pids.pop()
+        os.kill(victim, signal.SIGKILL)
+        [new] = ready(bell, 1)
+        assert new not in {victim, *pids}
+        process.wait_for(rf"\(pid {victim}\) was killed by SIGKILL .*; another is started")
+        process.signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 0
+
+
+def test_a_crash_loop_is_backed_off(bell: Doorbell) -> None:
+    with supervisor(bell, "crash", 1) as process:
+        for _ in range(3):
+            bell.wait("started")
+        process.wait_for(r"ended with exit code 7; another is started")
+        process.wait_for(r"2 times in a row soon after its start; the next start is in 1 s")
+        process.wait_for(r"3 times in a row soon after its start; the next start is in 2 s")
+        process.signal(signal.SIGTERM)  # nobody runs: it ends at once
+        assert process.wait(1.5) == 7
+
+
+def test_a_wrong_configuration_ends_all(bell: Doorbell) -> None:
+    with supervisor(bell, "config") as process:
+        assert process.wait(WITHIN_S) == 2
+        process.wait_for("cannot work as it is configured")
+
+
+def test_a_wrong_configuration_later_does_not(bell: Doorbell, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\n[ -e {tmp_path}/broken ] && exit 2\nexec {sys.executable} "$@"\n')
+    program.chmod(0o700)
+    with supervisor(bell, "drains", TEST_PROGRAM=str(program)) as process:
+        first, second = ready(bell)
+        (tmp_path / "broken").touch()
+        os.kill(first, signal.SIGKILL)
+        process.wait_for("ended with exit code 2, 2 times in a row")
+        assert not gone(second)
+        (tmp_path / "broken").unlink()
+        ready(bell, 1)
+
+
+def test_it_ends_when_all_have_ended(bell: Doorbell) -> None:
+    with supervisor(bell, "once", 3) as process:
+        assert process.wait(WITHIN_S) == 0
+        assert process.count("has ended, as it was told to") == 3
+
+
+def test_a_program_that_is_not_there(bell: Doorbell) -> None:
+    with supervisor(bell, "once", 1, TEST_PROGRAM="/nowhere/python") as process:
+        process.wait_for("worker process 1 cannot be started: .*No such file", times=2)
+        process.signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 0
+
+
+def test_a_signal_while_a_worker_boots(bell: Doorbell, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/booting\nexec sleep 600\n")
+    program.chmod(0o700)
+    with supervisor(bell, "once", 1, TEST_PROGRAM=str(program)) as process:
+        wait_for((tmp_path / "booting").exists)
+        process.signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 0  # killed by that signal, but nothing was left behind
+
+
+def test_it_beats_for_a_silent_worker(bell: Doorbell) -> None:
+    with supervisor(bell, "silent") as process:
+        [pid, other] = ready(bell)
+        for _ in range(4):
+            assert bell.wait("extended") == "abc ['default'] 0.6"
+        process.wait_for("is silent, as in a call that holds the GIL", times=2)
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(other, signal.SIGSTOP)
+        bell.fades("extended", 1.2)
+
+
+@pytest.mark.parametrize(("mode", "guard"), [("drains", "yes"), ("without", "yes"), ("silent", "no")])
+def test_it_does_not_beat_for_others(bell: Doorbell, mode: str, guard: str) -> None:
+    with supervisor(bell, mode, TEST_GUARD=guard):
+        ready(bell)
+        with pytest.raises(AssertionError, match="was not heard"):
+            bell.wait("extended", within_s=0.2 if mode == "without" else 1.0)
+
+
+def test_its_workers_end_with_it(bell: Doorbell) -> None:
+    with supervisor(bell, "wedged") as process:
+        pids = ready(bell)
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: all(gone(pid) for pid in pids), within_s=1.0)

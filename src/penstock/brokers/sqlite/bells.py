@@ -7,6 +7,7 @@ that has ended. It is a hint; who hears it looks at the file.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import socket
@@ -26,6 +27,7 @@ HEARD: Final = hasattr(socket, "AF_UNIX") and hasattr(os, "O_PATH") and Path("/p
 _LOOK_AGAIN_S: Final = 1.0
 # The same where nobody can ring.
 _LOOK_WITHOUT_BELL_S: Final = 0.05
+_log: Final = logging.getLogger(__name__)
 _MESSAGE_BYTES: Final = 32
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -113,11 +115,17 @@ class Ringer:
 
 
 class Bell:
-    """The bell of one broker: hears messages on its event loop and passes them on."""
+    """The bell of one broker: hears messages on its event loop and passes them on.
+
+    Attributes:
+        name: Of its socket.
+        usable: This system has such sockets, and one could be made.
+    """
 
     def __init__(self, database: Path, namespace: str) -> None:
         part = _NOT_IN_NAMES.sub("-", namespace)[:40]
         self.name = f"{part}-{token_hex(8)}"
+        self.usable = HEARD
         self._database = database
         self._folder = _Folder(folder_of(database))
         self._socket: socket.socket | None = None
@@ -136,8 +144,23 @@ class Bell:
 
     def make(self) -> None:
         """Makes the socket, with the mode and the group of the file; not on the loop. Safe to call twice."""
-        if self._socket is not None or not HEARD:
+        if self._socket is not None or not self.usable:
             return
+        try:
+            self._socket = self._bound()
+        except OSError as error:
+            self.usable = False
+            _log.warning(
+                "SQLite file %s: no bell can be hung in %s (%s), so this worker looks for jobs every %g s",
+                self._database,
+                self._folder.path,
+                error,
+                _LOOK_WITHOUT_BELL_S,
+            )
+        else:
+            forking.tell(self)
+
+    def _bound(self) -> socket.socket:
         like = self._database.stat()
         folder = self._folder.path
         with suppress(FileExistsError):
@@ -152,8 +175,7 @@ class Bell:
         except BaseException:
             bell.close()
             raise
-        self._socket = bell
-        forking.tell(self)
+        return bell
 
     def hang(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hears on ``loop`` from now on. Safe to call twice."""
@@ -193,15 +215,19 @@ class Bell:
             self._socket.close()
             self._socket = self._loop = None
 
-    def silence(self) -> None:
-        """Takes the bell down. Safe to call twice."""
+    def deafen(self) -> None:
+        """Hears nothing any more; on the loop. Safe to call twice."""
+        if self._loop is not None and self._socket is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._socket.fileno())
+        self._loop = None
+
+    def take_down(self) -> None:
+        """Removes the socket; not on the loop, and after ``deafen``. Safe to call twice."""
         bell, self._socket = self._socket, None
         if bell is not None:
-            if self._loop is not None and not self._loop.is_closed():
-                self._loop.remove_reader(bell.fileno())
             bell.close()
-            (self._folder.path / self.name).unlink(missing_ok=True)
-        self._loop = None
+            with suppress(OSError):  # gone with its folder; or it is swept by the next one that is hung
+                (self._folder.path / self.name).unlink()
         self._folder.close()
 
 

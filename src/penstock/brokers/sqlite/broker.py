@@ -26,7 +26,7 @@ class SQLiteBroker(SQLiteInspector):
         return await self.writer.run(lambda database, _: database.warnings, durable=False)
 
     async def close(self) -> None:
-        self.bell.silence()
+        self.bell.deafen()
         await self.writer.close()
         await self.reader.close()
 

@@ -69,7 +69,7 @@ class SQLiteConsumer:
     async def _claim(self, limit: int, max_bytes: int, wait_s: float) -> Claimed:
         self._check_open()
         self._rung.clear()
-        bell = self._broker.bell.name if wait_s > 0 else None
+        bell = self._broker.bell.name if wait_s > 0 and self._broker.bell.hung else None
 
         def operation(database: Database, now: float) -> tuple[int, Claimed]:
             key = leasing.renew(database, now, self._member)

@@ -66,6 +66,8 @@ def translating(path: Path) -> Generator[None, None, None]:
     """Lets no error of SQLite's or of the file system's through."""
     try:
         yield
+    except BrokerError:  # said already; one of them is an OSError too
+        raise
     except apsw.Error as error:
         raise translated(path, error) from error
     except PermissionError as error:

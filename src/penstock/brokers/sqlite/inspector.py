@@ -32,8 +32,10 @@ class SQLiteInspector:
     def __init__(self, path: Path, namespace: str) -> None:
         self.clock_shift_s = 0.0
         self.writer = Writer(Database(path, namespace, self.now, patient=True), "sqlite-writer")
-        self.reader = Reader(Database(path, namespace, self.now, patient=True), "sqlite-reader")
         self.bell = Bell(path, namespace)
+        self.reader = Reader(
+            Database(path, namespace, self.now, patient=True), "sqlite-reader", at_end=self.bell.take_down
+        )
 
     def now(self) -> float:
         """The broker's clock is the machine's."""
@@ -41,7 +43,7 @@ class SQLiteInspector:
 
     async def hang_bell(self) -> None:
         """From now on this broker can be woken. Safe to call twice."""
-        if not self.bell.hung:
+        if self.bell.usable and not self.bell.hung:
             await self.reader.run(lambda _database, _now: self.bell.make(), durable=False)
             self.bell.hang(asyncio.get_running_loop())
 

@@ -33,10 +33,16 @@ class Writer:
 
     What has gathered while a transaction ran goes into the next one together: a natural group commit, without a
     timer. One message to the loop brings the answers of all of it.
+
+    Args:
+        database: Its connection.
+        name: Of the thread.
+        at_end: What else the thread does when it ends.
     """
 
-    def __init__(self, database: Database, name: str) -> None:
+    def __init__(self, database: Database, name: str, *, at_end: Callable[[], None] | None = None) -> None:
         self.database = database
+        self._at_end = at_end
         # None ends the thread.
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._name = name
@@ -107,6 +113,8 @@ class Writer:
                 _tell(calls[0].answer, _deliver, calls, self._outcomes(calls))
         with suppress(BrokerError):  # what was committed is safe; there is nobody to be told
             self.database.close()
+        if self._at_end is not None:
+            self._at_end()
         if self._ended is not None:
             _tell(self._ended, _finish, self._ended)
 

@@ -21,7 +21,7 @@ INSERT INTO bodies (job, body) VALUES (?1, ?2);
 
 -- [forgotten] The keys of jobs whose time is up, though nobody has pruned them, and whose ids are wanted anew.
 -- ?1 queue, ?2 now, ?3 ids (carray)
-SELECT key FROM jobs WHERE queue = ?1 AND forget_at <= ?2 AND id IN carray(?3);
+SELECT key FROM jobs INDEXED BY jobs_id WHERE queue = ?1 AND id IN carray(?3) AND forget_at <= ?2;
 
 -- [added] Which keys of a range were stored. ?1 first, ?2 last
 SELECT key FROM jobs WHERE key BETWEEN ?1 AND ?2;

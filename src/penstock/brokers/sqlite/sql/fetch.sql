@@ -29,7 +29,3 @@ SELECT due_at FROM jobs WHERE queue = ?1 AND state = 'scheduled' ORDER BY due_at
 
 -- [left] Whether a queue has something left to claim. ?1 queue
 SELECT 1 FROM jobs WHERE queue = ?1 AND state = 'ready' LIMIT 1;
-
--- [held] Of these claims, those that still stand. ?1 consumer, ?2 tokens (carray), ?3 keys (carray)
-SELECT token FROM jobs
-WHERE key IN carray(?3) AND state = 'running' AND consumer = ?1 AND token IN carray(?2);

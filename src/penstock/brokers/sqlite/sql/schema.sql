@@ -65,7 +65,8 @@ CREATE INDEX jobs_ready ON jobs (queue, priority DESC, place) WHERE state = 'rea
 CREATE INDEX jobs_scheduled ON jobs (queue, due_at, place) WHERE state = 'scheduled';
 CREATE INDEX jobs_running ON jobs (queue, token) WHERE state = 'running';
 CREATE INDEX jobs_cancelling ON jobs (consumer) WHERE state = 'running' AND cancel_ttl_s IS NOT NULL;
-CREATE INDEX jobs_dead ON jobs (queue, state, ended_at, key) WHERE state IN ('failed', 'quarantined');
+CREATE INDEX jobs_failed ON jobs (queue, ended_at, key) WHERE state = 'failed';
+CREATE INDEX jobs_quarantined ON jobs (queue, ended_at, key) WHERE state = 'quarantined';
 CREATE INDEX jobs_expiring ON jobs (queue, expires_at)
   WHERE expires_at IS NOT NULL AND state IN ('ready', 'scheduled');
 CREATE INDEX jobs_forget ON jobs (queue, forget_at) WHERE forget_at IS NOT NULL;

@@ -16,7 +16,7 @@ from penstock import brokers
 from penstock.brokers.redis import open_blocking
 from penstock.brokers.redis.broker import RedisBroker
 from penstock.brokers.redis.enqueueing import SLICE_JOBS
-from penstock.core.job import JobError, Origin
+from penstock.core.job import Job, JobError, Origin
 from penstock.core.lifecycle import JobState
 from penstock.core.settlement import (
     Again,
@@ -29,7 +29,8 @@ from penstock.core.settlement import (
     Release,
     Settlement,
 )
-from penstock.ports.broker import Answer, Progress, Started
+from penstock.errors import BrokerError, ConfigError
+from penstock.ports.broker import Answer, Progress, Started, WorkerCard
 from penstock.ports.inspector import Cancelling, Deleting, Retried
 from tests.brokers.redis.bench import (
     LEASE_S,
@@ -224,5 +225,60 @@ def test_slices_are_numbered_so_that_a_repeat_adds_nothing(redis_url: str, count
             assert await broker.enqueue(jobs, call) == first
             assert not any(answer.added for answer in await broker.enqueue(jobs, origin()))
             assert await drain(await new_consumer(broker)) == count
+
+    asyncio.run(run())
+
+
+def test_rounds_of_large_bodies_are_one_call(redis_url: str) -> None:
+    producer = open_blocking(brokers.address(redis_url, "test"))
+    jobs = [Job(f"q:{n}", "q", b"x" * 700_000) for n in range(12)]
+    call = origin()
+    for _ in range(2):
+        assert all(answer.added for answer in producer.enqueue(jobs, call))
+    producer.close()
+
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            consumer = await new_consumer(broker)
+            # 4 MiB a fetch.
+            assert [len(await take(consumer)) for _ in range(4)] == [5, 5, 2, 0]
+
+    asyncio.run(run())
+
+
+def test_a_queue_is_known_again_after_the_server_lost_everything(redis_url: str) -> None:
+    producer = open_blocking(brokers.address(redis_url, "test"))
+
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            with redis.Redis.from_url(redis_url) as client:
+                for enqueue in (producer.enqueue, None):
+                    for _ in range(2):
+                        client.flushdb()
+                        if enqueue is None:
+                            await broker.enqueue(some_jobs(1), origin())
+                        else:
+                            enqueue(some_jobs(1), origin())
+                        assert [counts.queue for counts in await broker.queues()] == ["q"]
+
+    asyncio.run(run())
+    producer.close()
+
+
+def test_one_id_for_two_consumers_is_noticed(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            one = await new_consumer(broker)
+            for _ in range(3):
+                await take(one)
+            card = WorkerCard("w", "app")
+            again = await broker.consumer(["q"], window=10, lease_s=LEASE_S, card=card, id=one.id)
+            await take(again)
+            for _ in range(2):
+                await take(one)
+            with pytest.raises(BrokerError, match="another one uses this id"):
+                await take(again)
+            with pytest.raises(ConfigError, match="256 queues"):
+                await broker.consumer([f"q{n}" for n in range(257)], window=1, lease_s=LEASE_S, card=card)
 
     asyncio.run(run())

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
+import pytest
 import redis
 
 from penstock import brokers
-from penstock.brokers.redis import open_blocking
+from penstock.brokers.redis import inbox, open_blocking
 from penstock.brokers.redis.broker import RedisBroker
 from penstock.brokers.redis.consumer import RedisConsumer
 from penstock.core.job import Delivery
 from penstock.core.settlement import Done, Release
 from tests.brokers.redis.bench import MAX_BYTES, new_consumer, opened, origin, some_jobs, take, until_waiting
+from tests.servers import RedisServer
 
 # Far below the second after which everybody looks anyway, far above what a wake-up takes on a busy machine.
 SOON_S = 0.5
@@ -166,5 +169,83 @@ def test_the_blocking_producer_wakes_too(redis_url: str) -> None:
             assert len(await task) == 1
             assert time.monotonic() - began < SOON_S
             producer.close()
+
+    asyncio.run(run())
+
+
+def test_only_ends_that_somebody_waits_for_are_published(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker, opened(redis_url) as waiter:
+            consumer = await new_consumer(broker)
+            jobs = some_jobs(3)
+            await broker.enqueue(jobs, origin())
+            one, two, three = await take(consumer)
+            with redis.Redis.from_url(redis_url) as client:
+                client.config_resetstat()
+                await consumer.settle([Done(one, b"1", 60)], 1)
+                assert "cmdstat_publish" not in client.info("commandstats")
+                asking = [asyncio.create_task(waiter.wait(two.id, 10)) for _ in range(3)]
+                while not client.exists("{test:q:0}:watched"):  # noqa: ASYNC110 - the server has no event for it
+                    await asyncio.sleep(0.001)
+                began = time.monotonic()
+                await consumer.settle([Done(two, b"2", 60), Done(three, b"3", 60)], 2)
+                assert [record and record.result for record in await asyncio.gather(*asking)] == [b"2"] * 3
+                assert time.monotonic() - began < SOON_S
+                assert client.info("commandstats")["cmdstat_publish"]["calls"] == 1
+                assert not client.exists("{test:q:0}:watched")
+            await consumer.close()
+
+    asyncio.run(run())
+
+
+def test_a_wait_survives_a_lost_notification_stream(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker, opened(redis_url) as waiter:
+            consumer = await new_consumer(broker)
+            jobs = some_jobs(2)
+            await broker.enqueue(jobs, origin())
+            for number, delivery in enumerate(await take(consumer), 1):
+                asking = asyncio.create_task(waiter.wait(delivery.id, 10))
+                with redis.Redis.from_url(redis_url) as client:
+                    while not client.exists("{test:q:0}:watched"):  # noqa: ASYNC110 - the server has no event for it
+                        await asyncio.sleep(0.001)
+                    client.client_kill_filter(_type="pubsub")
+                await consumer.settle([Done(delivery, b"1", 60)], number)
+                record = await asking
+                assert record is not None
+                assert record.result == b"1"
+            await consumer.close()
+
+    asyncio.run(run())
+
+
+def test_a_stream_that_says_nothing_is_asked_and_given_up(
+    start_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "_QUIET_S", 0.1)
+    server = start_redis()
+
+    async def run() -> None:
+        async with opened(server.url) as broker:
+            consumer = await new_consumer(broker)
+            await broker.enqueue(some_jobs(1), origin())
+            (delivery,) = await take(consumer)
+            asking = asyncio.create_task(broker.wait(delivery.id, 20))
+            listener = await _listener(broker)
+            await asyncio.wait([listener], timeout=0.5)
+            assert not listener.done()  # it answers when it is asked
+            server.pause()
+            await listener
+            server.resume()
+            await consumer.settle([Done(delivery, b"1", 60)], 1)
+            record = await asking
+            assert record is not None
+            assert record.result == b"1"
+            await consumer.close()
+
+    async def _listener(broker: RedisBroker) -> asyncio.Task[None]:
+        while broker._inbox._listener is None:  # noqa: ASYNC110 - set by the task beside this one
+            await asyncio.sleep(0)
+        return broker._inbox._listener
 
     asyncio.run(run())

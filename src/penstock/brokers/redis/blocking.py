@@ -18,7 +18,7 @@ from penstock.brokers.redis.keys import FleetKeys, QueueKeys
 from penstock.brokers.redis.scripts import EXTEND, Command
 from penstock.brokers.redis.url import ANSWER_S, CONNECT_S, connection_options
 from penstock.core.job import Enqueued, Job, Origin
-from penstock.errors import BrokerRejected, BrokerUnavailable
+from penstock.errors import BrokerUnavailable
 
 # After so long without a call a connection is looked at before it is used again: that costs a call of the system.
 _QUIET_S: Final = 0.5
@@ -62,7 +62,7 @@ class RedisBlocking:
     def _enqueue(self, queue: str, jobs: Sequence[Job], origin: Origin) -> list[Enqueued]:
         try:
             return self._enqueue_rounds(queue, jobs, origin)
-        except BrokerRejected as error:
+        except BrokerUnavailable as error:
             if enqueueing.GAP not in str(error):
                 raise
             # The server forgot the script between two slices. What it has taken it will not take again.

@@ -21,7 +21,7 @@ from penstock.brokers.redis.link import Link
 from penstock.brokers.redis.scripts import MAINTAIN, RECLAIM, Command
 from penstock.core.job import Enqueued, Job, JobRecord, Origin, queue_of
 from penstock.core.lifecycle import ENDED, KEEP_DEAD_JOBS, KEEP_DEAD_S, KEEP_EXPIRED_S, JobState
-from penstock.errors import BrokerRejected
+from penstock.errors import BrokerUnavailable
 from penstock.ports.broker import Capabilities, Maintained, WorkerCard
 from penstock.ports.inspector import Change, Page, QueueCounts
 
@@ -90,7 +90,7 @@ class RedisBroker:
         await self.register([queue])
         try:
             return await self._enqueue_rounds(queue, jobs, origin)
-        except BrokerRejected as error:
+        except BrokerUnavailable as error:
             if enqueueing.GAP not in str(error):
                 raise
             # The server forgot the script between two slices. What it has taken it will not take again.

@@ -16,7 +16,7 @@ SLICE_BYTES: Final = 1 << 20
 # What goes out before answers are read: enough to keep the server busy, little enough to hold in memory twice.
 ROUND_BYTES: Final = 4 << 20
 # How an answer begins that asks for a call's slices anew, from the first one on.
-GAP: Final = "GAP"
+GAP: Final = "GAP "
 
 
 class Slice(NamedTuple):

@@ -10,6 +10,7 @@ from penstock.errors import BrokerError, BrokerMisconfigured, BrokerRejected, Br
 
 # Answers of a server that another server, or this one a little later, would not give.
 _PASSING: Final = (
+    "GAP ",  # of enqueue.lua: said by us
     "LOADING",
     "MASTERDOWN",
     "READONLY",
@@ -49,10 +50,6 @@ def translated(error: BaseException, shown: str) -> BrokerError:
         return BrokerRejected(f"{shown}: the server refused: {text}")
     if isinstance(error, (driver.TimeoutError, TimeoutError)):
         return BrokerUnavailable(f"{shown}: no answer in time")
-    if isinstance(error, driver.ConnectionError) and "auth" in text.lower() and "HELLO" in text:
-        return BrokerMisconfigured(
-            f"{shown}: the server asks for a user name or password; see the broker's URL"
-        )
     return BrokerUnavailable(f"{shown}: not reached: {text or type(error).__name__}")
 
 

@@ -279,10 +279,18 @@ class Arguments:
         Raises:
             InvalidArguments: They do not fit; the text names the parameter and the types.
         """
-        raw, raw_named = bytes(args), bytes(kwargs)
-        try:
-            if raw == b"[]" and raw_named == b"{}" and not self._required and not self._only_named:
+        if kwargs is NO_KWARGS and not self._only_named:
+            if args is NO_ARGS and not self._required:
                 return (), {}
+            if self._rest is None:
+                try:  # most calls give every argument by position; any other takes the long way
+                    return self._decoder(len(self._positional)).decode(args), {}
+                except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+                    pass
+        return self._decode_slowly(bytes(args), bytes(kwargs))
+
+    def _decode_slowly(self, raw: bytes, raw_named: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        try:
             values = _split_list(raw)
             named = _split_dict(raw_named) if raw_named != b"{}" else {}
             parameters = self._bind(len(values), named)

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any, Final
 
 from penstock.core.codec import decode_envelope
-from penstock.core.job import JobError
+from penstock.core.job import Delivery, JobError
 from penstock.core.settlement import Cause, Dead, Settlement
 from penstock.core.spec import TaskSpec
 from penstock.errors import ConfigError, InvalidArguments
@@ -48,7 +48,7 @@ from penstock.runtime.loops import new_event_loop
 from penstock.runtime.orphan import die_with
 from penstock.runtime.outcome import not_begun, unknown
 from penstock.runtime.resources import ResourcePool
-from penstock.runtime.run import Ask, Run
+from penstock.runtime.run import Ask, Home, Run, run_of
 
 TELL_EVERY_S: Final = 0.2
 RECEIVE_BYTES: Final = 262_144
@@ -87,6 +87,10 @@ class _ToWorker(logging.Handler):
             )
         except Exception:
             self.handleError(record)
+
+
+def _told_by_listening(_delivery: Delivery, _data: bytes) -> None:
+    """Progress stays with its run, where the listening thread finds it."""
 
 
 class _Job:
@@ -226,16 +230,12 @@ class Child:
             log.warning("a child process does not know %s: does its module always define it?", envelope.task)
             return unknown(delivery, envelope.task)
         try:
-            args, kwargs = spec.arguments.decode(envelope.args, envelope.kwargs)
-        except (
-            InvalidArguments,
-            ConfigError,
-            TypeError,
-        ) as error:  # the code has changed since the worker began
+            home = Home(job.work.max_result, _told_by_listening)
+            run = run_of(delivery, envelope, spec, home, monotonic())
+        except (InvalidArguments, ConfigError, TypeError) as error:
+            # The code has changed since the worker began.
             return Dead(delivery, JobError(type(error).__name__, str(error)), Cause.ARGUMENTS, spent=False)
-        run = Run(delivery, envelope, spec, args, kwargs)
-        run.max_result = job.work.max_result
-        run.mono_started = monotonic()
+        run.mono_started = run.mono_taken
         job.run = run
         run.ask, run.stopping = job.ask, job.stopping
         if run.ask is not None:

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import Final
+from typing import Final, cast
 
 from penstock.core.codec import Undecodable, decode_envelope
 from penstock.core.job import Delivery, JobError
@@ -16,7 +16,7 @@ from penstock.core.spec import Lane, TaskSpec
 from penstock.errors import ConfigError, InvalidArguments
 from penstock.runtime.lanes import LaneRunner
 from penstock.runtime.outcome import unknown
-from penstock.runtime.run import Ask, Run
+from penstock.runtime.run import Ask, Home, Run, run_of
 
 log = logging.getLogger("penstock.worker")
 
@@ -35,7 +35,7 @@ class Executor:
         settle: Takes settlements to send.
         gate: Takes runs that must be marked started before they begin; it calls ``dispatch`` for them.
         on_change: Told whenever something ended or was given back.
-        on_start: Given each run before it is dispatched.
+        home: What this process offers its runs.
         on_unknown: Told of each job whose task is not registered, for the hint in the log.
 
     Attributes:
@@ -53,7 +53,7 @@ class Executor:
         gate: Callable[[Run], None],
         on_change: Callable[[], None],
         on_unknown: Callable[[str], None],
-        on_start: Callable[[Run], None],
+        home: Home,
     ) -> None:
         self._registry = registry
         self._slots = slots
@@ -62,14 +62,14 @@ class Executor:
         self._gate = gate
         self._on_change = on_change
         self._on_unknown = on_unknown
-        self._on_start = on_start
+        self._home = home
         self._gate_recall: Callable[[float], list[Run]] = lambda mono_before: []
         self._lanes: dict[Lane, LaneRunner] = {}
-        self._one_lane = True
+        self._only: LaneRunner | None = None
         self._held: dict[int, Run] = {}
         self._backlog: deque[Run] = deque()
         self._handed = 0
-        self._finished: deque[tuple[Run, Settlement]] = deque()
+        self._finished: deque[Settlement] = deque()
         self._collecting = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -83,7 +83,7 @@ class Executor:
         self._lanes = dict(lanes)
         # One lane keeps its own count of slots and takes whatever comes. Several share the slots, so they are given
         # only what may start at once.
-        self._one_lane = len({spec.lane for spec in self._registry.values()}) <= 1
+        self._only = next(iter(lanes.values())) if len(lanes) == 1 else None
 
     @property
     def load(self) -> int:
@@ -112,16 +112,15 @@ class Executor:
     def admit(self, deliveries: Sequence[Delivery]) -> None:
         """Takes what was fetched."""
         now = monotonic()
+        held = self._held
         at_once: list[Settlement] = []
         ready: list[Run] = []
         for delivery in deliveries:
-            prepared = self._prepare(delivery)
-            if not isinstance(prepared, Run):
-                at_once.append(prepared)
+            prepared = self._prepare(delivery, now)
+            if type(prepared) is not Run:
+                at_once.append(cast("Settlement", prepared))
                 continue
-            prepared.mono_taken = now
-            self._held[delivery.token] = prepared
-            self._on_start(prepared)
+            held[delivery.token] = prepared
             if delivery.suspect or prepared.spec.at_most_once:
                 self._gate(prepared)
             else:
@@ -132,7 +131,7 @@ class Executor:
         if ready:
             self.dispatch(ready)
 
-    def _prepare(self, delivery: Delivery) -> Run | Settlement:
+    def _prepare(self, delivery: Delivery, mono_now: float) -> Run | Settlement:
         """A run of this delivery, or what becomes of it without one."""
         try:
             envelope = decode_envelope(delivery.body)
@@ -153,8 +152,7 @@ class Executor:
                 delivery, JobError("Poison", f"lost with its worker {delivery.crashes} times"), Cause.POISON
             )
         try:
-            args, kwargs = spec.arguments.decode(envelope.args, envelope.kwargs)
-            return Run(delivery, envelope, spec, args, kwargs)
+            return run_of(delivery, envelope, spec, self._home, mono_now)
         except (InvalidArguments, ConfigError, TypeError) as error:
             log.error("job %s does not fit its task; it is in the dead set: %s", delivery.id, error)
             return Dead(delivery, JobError(type(error).__name__, str(error)), Cause.ARGUMENTS, spent=False)
@@ -165,54 +163,51 @@ class Executor:
 
     def dispatch(self, runs: Iterable[Run]) -> None:
         """Hands runs to their lanes, as far as there are slots for them."""
-        if self._one_lane:
-            by_lane: dict[Lane, list[Run]] = {}
-            for run in runs:
-                by_lane.setdefault(run.spec.lane, []).append(run)
-            for lane, those in by_lane.items():
-                self._handed += len(those)
-                self._lanes[lane].submit(those)
+        if self._only is not None:
+            those = list(runs)
+            self._handed += len(those)
+            self._only.submit(those)
         else:
             self._backlog.extend(runs)
             self._hand_over()
         self._watch()
 
     def _hand_over(self) -> None:
+        by_lane: dict[Lane, list[Run]] = {}
         while self._backlog and self._handed < self._slots:
             run = self._backlog.popleft()
             self._handed += 1
-            self._lanes[run.spec.lane].submit((run,))
+            by_lane.setdefault(run.spec.lane, []).append(run)
+        for lane, runs in by_lane.items():
+            self._lanes[lane].submit(runs)
 
     # --- out
 
-    def finish(self, run: Run, settlement: Settlement) -> None:
+    def finish(self, settlement: Settlement) -> None:
         """A run has ended. Called from any thread; what gathers is collected in one turn of the I/O loop."""
-        self._finished.append((run, settlement))
+        self._finished.append(settlement)
         if not self._collecting:
             self._collecting = True
             assert self._loop is not None
             try:
                 self._loop.call_soon_threadsafe(self._collect)
             except RuntimeError:  # the I/O loop is gone: the worker gave this run up at the end of its grace
-                log.debug("job %s ended after the worker", run.delivery.id)
+                log.debug("job %s ended after the worker", settlement.delivery.id)
 
     def _collect(self) -> None:
         self._collecting = False
-        settlements: list[Settlement] = []
         finished, held = self._finished, self._held
-        while finished:
-            run, settlement = finished.popleft()
-            self._handed -= 1
-            if held.pop(run.delivery.token, None) is None:
-                continue  # lost, or given back at the end of the grace period
-            if isinstance(settlement, Done):
-                self.done += 1
-            else:
-                self.failed += 1
-            settlements.append(settlement)
+        count = len(finished)
+        ended = [finished.popleft() for _ in range(count)]
+        self._handed -= count
+        # What is not held any more was lost, or given back at the end of the grace period.
+        settlements = [each for each in ended if held.pop(each.delivery.token, None) is not None]
+        done = sum(1 for each in settlements if type(each) is Done)
+        self.done += done
+        self.failed += len(settlements) - done
         if log.isEnabledFor(logging.DEBUG):
-            for settlement in settlements:
-                log.debug("job %s: %s", settlement.delivery.id, type(settlement).__name__.lower())
+            for each in settlements:
+                log.debug("job %s: %s", each.delivery.id, type(each).__name__.lower())
         self._settle(settlements)
         if self._backlog:
             self._hand_over()

@@ -93,7 +93,9 @@ class Feeder(Service):
         # It does not wait with more than the slots can start: what comes then is for everybody who waits.
         wait_s = self._wait_s if want + self._load() <= self._slots else 0.0
         fetched = await self._consumer.fetch(want, MOST_BYTES_A_CALL, wait_s)
-        if not self._flowing:  # what was finished before the line was empty says nothing about what has come now
+        if (
+            not self._flowing
+        ):  # what was finished before the line was empty says nothing about what has come now
             self._rate, self._mono_rated, self._rated = 0.0, monotonic(), self._finished()
         self._flowing = len(fetched.deliveries) >= want
         if fetched.deliveries:

@@ -24,7 +24,7 @@ from penstock.runtime.run import Ask, Run, current
 
 log = logging.getLogger("penstock.worker")
 
-Finish = Callable[[Run, Settlement], None]
+Finish = Callable[[Settlement], None]
 
 # How long starting coroutines may keep the user's loop from everything else that runs on it.
 _START_SLICE_S: Final = 0.005
@@ -108,8 +108,8 @@ async def _aclosed_after(run: Run, error: BaseException) -> BaseException:
 class ThreadLane:
     """Plain functions on threads of our own.
 
-    Runs wait in one deque, oldest first; a thread takes one for each token in the queue beside it. A token whose run
-    was recalled finds nothing, and that is all that happens.
+    Runs wait in one deque, oldest first. A thread takes the next until there is none, then sleeps until the bell rings;
+    a ring too many finds nothing, and that is all that happens.
 
     Args:
         size: How many threads; each is started when it is first needed.
@@ -120,17 +120,21 @@ class ThreadLane:
         self._pool = pool
         self._finish = finish
         self._backlog: deque[Run] = deque()
-        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._bell: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._sleepers = 0
+        self._closed = False
         self._threads: list[threading.Thread] = []
 
     def submit(self, runs: Iterable[Run]) -> None:
         """See ``LaneRunner``."""
         more = list(runs)
         self._backlog.extend(more)
-        for _ in range(min(len(more), self._size - len(self._threads))):
+        # Only sleepers are woken: a thread that runs finds the next one by itself.
+        for _ in range(min(len(more), self._sleepers)):
+            self._bell.put(True)
+        for _ in range(min(len(more) - self._sleepers, self._size - len(self._threads))):
             self._add_thread()
-        for _ in more:
-            self._tokens.put(True)
 
     def _add_thread(self) -> None:
         name = f"penstock-thread-{len(self._threads) + 1}"
@@ -156,22 +160,33 @@ class ThreadLane:
 
     def close(self) -> None:
         """See ``LaneRunner``."""
+        self._closed = True
         for _ in self._threads:
-            self._tokens.put(False)
+            self._bell.put(True)
 
     def _work(self) -> None:
-        take, pool, finish = self._backlog.popleft, self._pool, self._finish
-        while self._tokens.get():
+        take, pool, finish, begin = self._backlog.popleft, self._pool, self._finish, contextvars.Context
+        while not self._closed:
             try:
                 run = take()
-            except IndexError:  # it was recalled
+            except IndexError:
+                self._sleep()
                 continue
             if run.ask is not None:
-                finish(run, not_begun(run))
+                finish(not_begun(run))
                 continue
             run.mono_started = monotonic()
-            finish(run, contextvars.Context().run(call, run, pool))
+            finish(begin().run(call, run, pool))
             del run
+
+    def _sleep(self) -> None:
+        """Until the bell rings. It is counted as asleep before it looks once more, so that no run is overlooked."""
+        with self._lock:
+            self._sleepers += 1
+        if not self._backlog and not self._closed:
+            self._bell.get()
+        with self._lock:
+            self._sleepers -= 1
 
 
 class LoopLane:
@@ -244,7 +259,7 @@ class LoopLane:
             run.mono_started = now = monotonic()
             # Behind that: whoever asks sets and looks the other way round, so one of the two sees the other.
             if run.ask is not None:
-                self._finish(run, not_begun(run))
+                self._finish(not_begun(run))
                 continue
             self._running += 1
             self._begin(run, loop)
@@ -275,7 +290,7 @@ class LoopLane:
         if timer is not None:
             timer.cancel()
         self._running -= 1
-        self._finish(run, settlement)
+        self._finish(settlement)
         if self._backlog and self._loop is not None:
             self._loop.call_soon(self._start)
 

@@ -44,7 +44,7 @@ def succeeded(run: Run, value: object) -> Settlement:
     if ttl_s <= 0:
         return Done(run.delivery)
     try:
-        raw = run.spec.encode_result(value, run.max_result)
+        raw = run.spec.encode_result(value, run.home.max_result)
     except ResultRefused as error:
         log.error("job %s of %s: its result cannot be stored (%s); see: penstock job %s", run.delivery.id,
                   run.spec.name, error, run.delivery.id)  # fmt: skip

@@ -287,7 +287,8 @@ class ProcessLane:
         while self._backlog:
             run = self._backlog[0]
             if run.ask is not None:
-                self._finish(self._backlog.popleft(), not_begun(run))
+                self._backlog.popleft()
+                self._finish(not_begun(run))
             elif self._idle:
                 self._begin(self._idle.pop(), self._backlog.popleft())
             else:
@@ -312,7 +313,7 @@ class ProcessLane:
         child.run = run
         run.handle = child
         run.mono_started = monotonic()
-        child.say(Work(run.delivery, run.stopping, run.max_result))
+        child.say(Work(run.delivery, run.stopping, run.home.max_result))
 
     def _free(self, child: _Child) -> None:
         self._idle.append(child)
@@ -339,15 +340,15 @@ class ProcessLane:
             case Unfit(reason):
                 child.unfit = reason
             case Told(data):
-                if child.run is not None and child.run.send_progress is not None:
-                    child.run.send_progress(data)
+                if child.run is not None:
+                    child.run.home.tell(child.run.delivery, data)
             case Logged():
                 _log(said)
             case Settled():
                 run, child.run = child.run, None
                 assert run is not None
                 run.handle = None
-                self._finish(run, settlement_of(said, run.delivery))
+                self._finish(settlement_of(said, run.delivery))
                 self._free(child)
 
     def ended(self, child: _Child, ended: Ended) -> None:
@@ -364,7 +365,7 @@ class ProcessLane:
         elif run.ask is None:
             log.error("job %s of %s: its child process %d %s; the job comes back as a suspect", run.delivery.id,
                       run.spec.name, child.pid, ended)  # fmt: skip
-            self._finish(run, Release(run.delivery, crashed=True))
+            self._finish(Release(run.delivery, crashed=True))
         elif run.ask is Ask.TIMEOUT:
             # Its retry policy may be the user's own code, which has no place on the I/O loop.
             threading.Thread(
@@ -375,7 +376,7 @@ class ProcessLane:
         self._assign()
 
     def _finish_asked(self, run: Run) -> None:
-        self._finish(run, failed(run, asyncio.CancelledError()))
+        self._finish(failed(run, asyncio.CancelledError()))
 
     def _failed_to_start(self, child: _Child, ended: Ended) -> None:
         if child.retired or self._stopping:
@@ -390,7 +391,7 @@ class ProcessLane:
         wait_s = max(self._mono_retry - monotonic(), 0.0)
         while self._backlog:
             run = self._backlog.popleft()
-            self._finish(run, Defer(run.delivery, wait_s, "no child process could load the application"))
+            self._finish(Defer(run.delivery, wait_s, "no child process could load the application"))
 
 
 def _log(said: Logged) -> None:

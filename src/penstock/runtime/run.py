@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -31,76 +31,79 @@ class Ask(Enum):
     STOP = "stop"
 
 
-class Run:
+class Home(NamedTuple):
+    """What the process that runs a job offers it.
+
+    Attributes:
+        max_result: Bytes of the largest result that is stored.
+        tell: Takes a delivery's newest progress, as JSON, from any thread; it is sent with the next beat.
+    """
+
+    max_result: int
+    tell: Callable[[Delivery, bytes], None]
+
+
+class Run(msgspec.Struct, eq=False):
     """A delivery from its arrival in the worker to its settlement.
 
     Attributes:
         retry: The policy that holds for this job: its task's, with the numbers that the call gave.
+        timeout_s: Seconds that it may take; None for no bound.
         mono_taken: When it came in, monotonic seconds.
         mono_started: When the user's function began; 0 while it has not.
         ask: Why it was asked to end, None while it was not.
         noticed: The function looked at ``cancelled()`` after it was asked.
         stopping: The worker is draining.
-        progress: The newest progress that was not sent to the broker yet, as JSON.
+        progress: The newest progress, as JSON.
+        pool: The resources of the process that runs it.
+        handle: What its lane needs to reach it: a task, a child.
     """
 
-    __slots__ = (
-        "args",
-        "ask",
-        "delivery",
-        "envelope",
-        "handle",
-        "kwargs",
-        "max_result",
-        "mono_started",
-        "mono_taken",
-        "noticed",
-        "pool",
-        "progress",
-        "retry",
-        "scope",
-        "send_progress",
-        "spec",
-        "stopping",
-        "timeout_s",
-    )
-
-    def __init__(
-        self,
-        delivery: Delivery,
-        envelope: Envelope,
-        spec: TaskSpec,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self.delivery = delivery
-        self.envelope = envelope
-        self.spec = spec
-        self.args = args
-        self.kwargs = kwargs
-        self.retry = spec.retry if envelope.retry is None else _merged(spec.retry, envelope.retry)
-        # A body may hold anything; a duration that no clock can hold would fail in the broker, again and again.
-        if envelope.ttl_s is not None:
-            seconds("ttl_s", envelope.ttl_s)
-        self.timeout_s = (
-            spec.timeout_s if envelope.timeout_s is None else seconds("timeout_s", envelope.timeout_s)
-        )
-        self.mono_taken = 0.0
-        self.mono_started = 0.0
-        self.ask: Ask | None = None
-        self.noticed = False
-        self.pool: Any = None  # the ResourcePool of the process that runs it
-        self.stopping = False
-        self.max_result = 1_048_576
-        self.progress: bytes | None = None
-        self.send_progress: Callable[[bytes], None] | None = None
-        self.handle: Any = None  # what its lane needs to reach it: a task, a child
-        self.scope: Scope | None = None
+    delivery: Delivery
+    envelope: Envelope
+    spec: TaskSpec
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    home: Home
+    retry: Retry
+    timeout_s: float | None
+    mono_taken: float = 0.0
+    mono_started: float = 0.0
+    ask: Ask | None = None
+    noticed: bool = False
+    stopping: bool = False
+    progress: bytes | None = None
+    pool: Any = None
+    handle: Any = None
+    scope: Scope | None = None
 
     @property
     def result_ttl_s(self) -> float:
         """Seconds that its result is kept."""
         return self.spec.result_ttl_s if self.envelope.ttl_s is None else self.envelope.ttl_s
+
+
+def run_of(delivery: Delivery, envelope: Envelope, spec: TaskSpec, home: Home, mono_now: float) -> Run:
+    """A run of ``delivery``.
+
+    Raises:
+        InvalidArguments: The arguments do not fit the task.
+        ConfigError: The job's own options make no sense.
+        TypeError: It has options that this version does not know.
+    """
+    args, kwargs = spec.arguments.decode(envelope.args, envelope.kwargs)
+    own, own_s = envelope.retry, envelope.timeout_s
+    return Run(
+        delivery,
+        envelope,
+        spec,
+        args,
+        kwargs,
+        home,
+        spec.retry if own is None else _merged(spec.retry, own),
+        spec.timeout_s if own_s is None else seconds("timeout_s", own_s),
+        mono_now,
+    )
 
 
 def _merged(retry: Retry, own: Mapping[str, float | int | None]) -> Retry:
@@ -193,8 +196,7 @@ class CurrentJob:
         """
         data = _encode({"done": done, "total": total, "note": note[:_NOTE_LENGTH]})
         self._run.progress = data
-        if self._run.send_progress is not None:
-            self._run.send_progress(data)
+        self._run.home.tell(self._run.delivery, data)
 
     def cancelled(self) -> bool:
         """Whether the job was asked to end: cancelled, out of time, or lost to another worker."""

@@ -39,7 +39,7 @@ from penstock.runtime.leases import Leases
 from penstock.runtime.loops import new_event_loop
 from penstock.runtime.maintenance import Maintenance
 from penstock.runtime.resources import ResourcePool
-from penstock.runtime.run import Run
+from penstock.runtime.run import Home, Run
 from penstock.runtime.service import Backoff
 from penstock.runtime.settler import Settler
 from penstock.runtime.stacks import every_stack
@@ -313,7 +313,7 @@ class Worker:
             gate=self._to_gate,
             on_change=self._changed,
             on_unknown=self._unknown,
-            on_start=self._prepare_run,
+            home=Home(settings.max_result, self._tell),
         )
         self._gate = Gate(
             consumer,
@@ -381,14 +381,9 @@ class Worker:
     def _to_gate(self, run: Run) -> None:
         self._gate.add(run)
 
-    def _prepare_run(self, run: Run) -> None:
-        delivery = run.delivery
-
-        def send(data: bytes) -> None:  # called by the user's code, on any thread; the newest value wins
-            self._progress[delivery.token] = Progress(delivery, data)
-
-        run.send_progress = send
-        run.max_result = self._settings.max_result
+    def _tell(self, delivery: Delivery, data: bytes) -> None:
+        """Takes progress from a job, on any thread; the newest value wins."""
+        self._progress[delivery.token] = Progress(delivery, data)
 
     def _changed(self) -> None:
         self._feeder.changed()

@@ -7,4 +7,4 @@ from __future__ import annotations
 
 import os
 
-EXAMPLES = int(os.environ.get("PENSTOCK_TEST_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("PENSTOCK_TEST_EXAMPLES", "100"))

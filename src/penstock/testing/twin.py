@@ -131,7 +131,8 @@ class Twin:
         real = list(self._runner.run(self._broker.enqueue(jobs, Origin(producer, number))))
         assert real == model
         self._last[producer] = (jobs, model, self.now)
-        self.ids += [job.id for job in jobs if job.id not in self.ids]
+        named = list(dict.fromkeys(job.id for job in jobs))
+        self.ids = [*(id for id in self.ids if id not in named), *named]
         self._unseen = any(job.expires_at is not None for job in jobs)  # in the past, maybe
 
     def enqueue_again(self, producer: str) -> None:

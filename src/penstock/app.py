@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - a first delay() at the interpreter's exit could not import it any more
 import logging
 import sys
 import threading
@@ -43,9 +44,10 @@ _ON_A_LOOP_TIMEOUT_S: Final = 1.0
 class _Client:
     """One event loop's connections."""
 
-    __slots__ = ("broker", "enqueue", "opening")
+    __slots__ = ("broker", "ending", "enqueue", "opening")
 
     def __init__(self, broker: Broker, timeout_s: float) -> None:
+        self.ending: AsyncIterator[None] | None = None
         self.broker = broker
         self.enqueue = AsyncEnqueue(broker, timeout_s)
         self.opening = asyncio.Lock()
@@ -295,10 +297,19 @@ class Penstock:
                 except BaseException:
                     self._clients.pop(loop, None)
                     raise
+                client.ending = self._until_the_loop_ends()
+                await anext(client.ending)
         elif client.opening.locked():
             async with client.opening:
                 pass
         return client
+
+    async def _until_the_loop_ends(self) -> AsyncIterator[None]:
+        """Closes the running loop's connections with it: ``asyncio.run`` ends the generators that were begun on it."""
+        try:
+            yield
+        finally:
+            await self.aclose()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine for a blocking caller, on this application's own loop."""

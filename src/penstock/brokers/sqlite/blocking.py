@@ -35,4 +35,4 @@ class SQLiteProducer:
         self._database.close()
 
     def abandon(self) -> None:
-        self._database.close()  # there is nothing of the parent's to let go of: see ``forking``
+        """Nothing to do: ``forking`` has closed the file for the fork, and holds it until all are told of it."""

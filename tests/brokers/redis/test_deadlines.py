@@ -26,7 +26,7 @@ async def fails_in_time(call: Awaitable[object]) -> None:
     began = time.monotonic()
     with pytest.raises(BrokerUnavailable):
         await call
-    assert time.monotonic() - began < CONNECT_S + ANSWER_S + SLACK_S
+    assert time.monotonic() - began < 2 * (CONNECT_S + ANSWER_S) + SLACK_S
 
 
 def test_a_frozen_server_is_given_up_and_used_again(start_redis: StartRedis) -> None:
@@ -45,6 +45,7 @@ def test_a_frozen_server_is_given_up_and_used_again(start_redis: StartRedis) -> 
                 fails_in_time(consumer.settle([Done(each) for each in held], 1)),
                 fails_in_time(consumer.beat(LEASE_S)),
                 fails_in_time(broker.enqueue(jobs, call)),
+                *(fails_in_time(broker.enqueue(some_jobs(1), origin())) for _ in range(5)),
                 fails_in_time(broker.queues()),
                 fails_in_time(asyncio.to_thread(producer.enqueue, some_jobs(1), origin())),
                 # A new connection is taken by the kernel and then not answered.
@@ -55,7 +56,7 @@ def test_a_frozen_server_is_given_up_and_used_again(start_redis: StartRedis) -> 
             assert list(await consumer.settle([Done(each) for each in held], 1)) == []
             assert all(answer.added for answer in await broker.enqueue(jobs, call))
             assert (await consumer.beat(LEASE_S)).lost == frozenset()
-            assert await drain_numbered(consumer) in {30, 31}
+            assert 30 <= await drain_numbered(consumer) <= 36
             (counts,) = await broker.queues()
             assert (counts.ready, counts.running) == (0, 0)
             producer.close()

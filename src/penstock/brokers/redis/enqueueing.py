@@ -10,8 +10,9 @@ from penstock.brokers.redis.keys import QueueKeys
 from penstock.brokers.redis.scripts import ENQUEUE, Arg, Command
 from penstock.core.job import Enqueued, Job, Origin
 
-# A slice is one script call, during which the server does nothing else. Lua's unpack ends at 7,999 values.
-SLICE_JOBS: Final = 500
+# A slice is one script call, during which the server does nothing else: 0.4 ms here, 1.2 ms with 500 jobs, and no
+# faster in all (200 to 1,000 jobs measured alike). Lua's unpack would end at 7,999 values.
+SLICE_JOBS: Final = 200
 SLICE_BYTES: Final = 1 << 20
 # What goes out before answers are read: enough to keep the server busy, little enough to hold in memory twice.
 ROUND_BYTES: Final = 4 << 20

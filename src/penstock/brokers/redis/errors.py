@@ -46,6 +46,10 @@ def translated(error: BaseException, shown: str) -> BrokerError:
         return BrokerMisconfigured(
             f"{shown}: the server refuses this user name or password; see the broker's URL"
         )
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return BrokerMisconfigured(
+            f"{shown}: the server's certificate is not trusted here; name its authority's file with ?ssl_ca_certs=FILE"
+        )
     if isinstance(error, driver.ResponseError) and not _passing(error, text):
         return BrokerRejected(f"{shown}: the server refused: {text}")
     if isinstance(error, (driver.TimeoutError, TimeoutError)):

@@ -72,25 +72,33 @@ class Link:
 
     async def ask(self, commands: Sequence[Command], answer_s: float = ANSWER_S) -> list[Any]:
         """As ``call``; what the server refused stands among the replies as the driver's ``ResponseError``."""
-        async with self._turn:
-            try:
-                if self._connection.is_connected and await self._connection.can_read():
-                    # Nothing is asked and yet there is something: the server has hung up meanwhile.
-                    await self._drop()
-                async with asyncio.timeout(answer_s + (0.0 if self._connection.is_connected else CONNECT_S)):
-                    replies = await self._exchange(commands)
-                    unknown = [
-                        at for at, reply in enumerate(replies) if isinstance(reply, driver.NoScriptError)
-                    ]
-                    if unknown:
-                        again = await self._exchange([commands[at].whole() for at in unknown])
-                        for at, reply in zip(unknown, again, strict=True):
-                            replies[at] = reply
-            except BaseException as error:
-                await self._drop()
-                if isinstance(error, (driver.RedisError, OSError, TimeoutError)):
-                    raise translated(error, self._shown) from None
-                raise
+        try:
+            # Others may stand before us, and the server may answer none of them.
+            async with asyncio.timeout(answer_s + CONNECT_S):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise translated(error, self._shown) from None
+        try:
+            return await self._ask(commands, answer_s)
+        except BaseException as error:
+            await self._drop()
+            if isinstance(error, (driver.RedisError, OSError)):
+                raise translated(error, self._shown) from None
+            raise
+        finally:
+            self._turn.release()
+
+    async def _ask(self, commands: Sequence[Command], answer_s: float) -> list[Any]:
+        if self._connection.is_connected and await self._connection.can_read():
+            # Nothing is asked and yet there is something: the server has hung up meanwhile.
+            await self._drop()
+        async with asyncio.timeout(answer_s + (0.0 if self._connection.is_connected else CONNECT_S)):
+            replies = await self._exchange(commands)
+            unknown = [at for at, reply in enumerate(replies) if isinstance(reply, driver.NoScriptError)]
+            if unknown:
+                again = await self._exchange([commands[at].whole() for at in unknown])
+                for at, reply in zip(unknown, again, strict=True):
+                    replies[at] = reply
         return replies
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:

@@ -105,15 +105,19 @@ class Shell:
 
     def __call__(self, *words: str, input: str = "", folder: Path | None = None, **environment: str) -> Said:
         """Types ``penstock`` and these words; waits for the end."""
-        done = subprocess.run(
-            [PENSTOCK, *words],
-            cwd=folder or self.folder,
-            env={**self.environment, **environment},
-            input=input,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
+        try:
+            done = subprocess.run(
+                [PENSTOCK, *words],
+                cwd=folder or self.folder,
+                env={**self.environment, **environment},
+                input=input,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            said = b"\n".join(stream for stream in (error.stdout, error.stderr) if stream)
+            raise AssertionError(f"{words} has not ended in {PATIENCE_S:g} s:\n{said.decode()}") from None
         return Said(done.returncode, done.stdout, done.stderr)
 
     @contextmanager

@@ -212,7 +212,8 @@ def test_doctor_says_what_must_change(plain: Shell, start_redis: Any) -> None:
 def test_doctor_finds_a_user_who_may_not_write(plain: Shell, start_redis: Any) -> None:
     server = start_redis()
     with redis.Redis.from_url(server.url) as client:
-        client.execute_command(*"ACL SETUSER looker on >secret ~* +@read +@connection +info +time".split())
+        rules = "on >secret ~* +@read +@connection +info +time"
+        client.execute_command("ACL", "SETUSER", "looker", *rules.split())
     url = server.url.replace("redis://", "redis://looker:secret@")
     said = plain("doctor", "-b", url)
     assert said.code == 1

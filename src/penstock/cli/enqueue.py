@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import click
 import msgspec
 
 from penstock.app import Penstock
+from penstock.cli.asking import GIVE_UP_AFTER_S
 from penstock.cli.target import Target
 from penstock.cli.words import words
-from penstock.errors import InvalidArguments, UnknownTask
+from penstock.errors import BrokerUnavailable, InvalidArguments, UnknownTask
 
 
 @click.command()
@@ -43,10 +45,21 @@ def command(target: Target, /, name: str, arguments: str, **options: Any) -> Non
     elif target.reference is not None:
         near = difflib.get_close_matches(name, list(app.tasks), n=3, cutoff=0.4) or list(app.tasks)[:5]
         raise UnknownTask(f"{app.reference} has no task {name!r}; it has {', '.join(near) or 'none'}")
-    try:
-        print(app.send(name, *args, options={**options, "tags": options["tags"] or None}, **kwargs).id)
-    finally:
-        app.close()
+    options["tags"] = options["tags"] or None
+    print(asyncio.run(_send(app, name, args, kwargs, options)))
+
+
+async def _send(
+    app: Penstock, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
+) -> str:
+    async with app:
+        try:
+            async with asyncio.timeout(GIVE_UP_AFTER_S):
+                return (await app.asend(name, *args, options=options, **kwargs)).id
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"{app.address.shown()}: no answer within {GIVE_UP_AFTER_S:g} s; whether the job is stored is unknown"
+            ) from error
 
 
 def _app(target: Target) -> Penstock:

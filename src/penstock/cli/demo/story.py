@@ -25,7 +25,7 @@ from penstock.errors import ConfigError
 
 EMAIL: Final = "ada@example.com"
 READY_WITHIN_S: Final = 30.0
-ENDED_WITHIN_S: Final = 60.0
+ENDED_WITHIN_S: Final = 30.0
 LOOK_EVERY_S: Final = 0.02
 
 

@@ -1,0 +1,65 @@
+"""``penstock config``: every setting, its value and where it came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.settings import KNOWN
+from tests.cli.shell import Shell
+
+
+def rows(shell: Shell, *words: str, **environment: str) -> dict[str, dict[str, Any]]:
+    said = shell(*words, "config", "--json", **environment)
+    assert said.code == 0, said.err
+    return {row["name"]: row for row in said.json()}
+
+
+def test_every_setting_is_there(plain: Shell) -> None:
+    found = rows(plain)
+    assert list(found) == list(KNOWN)
+    assert all(list(row) == ["name", "value", "source", "meaning"] for row in found.values())
+    assert found["broker_url"]["value"] == f"sqlite:///{plain.folder}/penstock.db"
+
+
+def test_each_source(plain: Shell) -> None:
+    plain.write("penstock.toml", "grace = 3\nqueues = ['mail']\n")
+    plain.write("own.py", "from penstock import Penstock\napp = Penstock('own', lease=4, max_body=500)\n")
+    found = rows(plain, "-A", "own", "-b", "redis://h:1/2", PENSTOCK_LEASE="5")
+    assert {
+        name: (row["value"], row["source"]) for name, row in found.items() if row["source"] != "default"
+    } == {
+        "broker_url": ("redis://h:1/2", "command line"),
+        "lease": (5.0, "PENSTOCK_LEASE"),
+        "max_body": (500, "code"),
+        "queues": ("mail", f"{plain.folder}/penstock.toml"),
+        "grace": (3.0, f"{plain.folder}/penstock.toml"),
+    }
+
+
+def test_no_password(plain: Shell) -> None:
+    for words in (["config"], ["config", "--json"], ["config", "-l", "debug"]):
+        said = plain(*words, PENSTOCK_BROKER_URL="rediss://user:secret@h:1/2?password=secret")
+        assert "rediss://h:1/2" in said.out
+        assert "secret" not in said.words
+
+
+def test_the_table(plain: Shell) -> None:
+    said = plain("config", PENSTOCK_CONCURRENCY="7")
+    lines = said.out.splitlines()
+    assert lines[0].split() == ["setting", "value", "from", "meaning"]
+    (line,) = (line for line in lines if line.startswith("concurrency"))
+    assert line.split()[:3] == ["concurrency", "7", "PENSTOCK_CONCURRENCY"]
+
+
+def test_a_relative_file_lies_beside_the_settings_file(plain: Shell) -> None:
+    plain.write("penstock.toml", "broker = 'sqlite:///data.db'\n")
+    below = plain.folder / "deep" / "er"
+    below.mkdir(parents=True)
+    said = plain("config", "--json", folder=below)
+    assert f"sqlite:///{plain.folder}/data.db" in said.out
+
+
+def test_without_a_settings_file_it_lies_beside_the_application(plain: Shell) -> None:
+    plain.write("shop/tasks.py", "from penstock import Penstock\napp = Penstock('shop')\n")
+    found = rows(plain, "-A", "shop.tasks")
+    assert found["broker_url"]["value"] == f"sqlite:///{plain.folder}/shop/penstock.db"

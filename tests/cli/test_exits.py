@@ -1,0 +1,134 @@
+"""Exit codes; an absent broker; and that no password or argument is ever shown."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from penstock.cli.asking import GIVE_UP_AFTER_S
+from penstock.cli.exits import Exit, exit_code_of, report
+from penstock.errors import (
+    BrokerMisconfigured,
+    BrokerRejected,
+    BrokerUnavailable,
+    ConfigError,
+    InvalidArguments,
+    JobNotFound,
+    UnknownTask,
+)
+from tests.cli.shell import Shell
+from tests.servers import RedisServer, free_port
+
+COMMANDS = [
+    ["queues"],
+    ["jobs"],
+    ["job", "default:1"],
+    ["dead"],
+    ["workers"],
+    ["workers", "123", "quiet"],
+    ["enqueue", "tasks.add", "[1, 2]"],
+    ["retry", "default:1"],
+    ["cancel", "--queue", "default"],
+    ["purge", "--queue", "default", "--dry-run"],
+    ["doctor"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_broker_that_is_not_there_is_3(plain: Shell, words: list[str]) -> None:
+    said = plain("-b", f"redis://user:secret@127.0.0.1:{free_port()}/0", *words)
+    assert (said.code, said.out) == (3, "")
+    assert said.err.count("\n") == 1
+    assert "secret" not in said.err
+
+
+def test_a_broker_that_does_not_answer_is_3_after_5_s(plain: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://user:secret@127.0.0.1:{silent.getsockname()[1]}/0"
+        for words in (["queues"], ["enqueue", "tasks.add", "[1, 2]"]):
+            mono_before = time.monotonic()
+            said = plain("-b", url, *words)
+            took_s = time.monotonic() - mono_before
+            assert (said.code, said.out) == (3, "")
+            assert said.err.count("\n") == 1
+            assert "secret" not in said.err
+            assert GIVE_UP_AFTER_S - 1 < took_s < GIVE_UP_AFTER_S + 4
+
+
+def test_a_broker_that_stops_answering_is_3(plain: Shell, start_redis: Callable[..., RedisServer]) -> None:
+    server = start_redis()
+    server.pause()
+    try:
+        said = plain("-b", server.url, "jobs")
+    finally:
+        server.resume()
+    assert said.code == 3
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("kafka://u:secret@h/0", "broker URL: kafka://... is not known; use one of memory, redis"),
+        ("u:secret@h", "a URL without a scheme is not known"),
+        ("redis://u:secret@h:port/0", "broker URL: redis://...: "),
+        ("sqlite://secret.db", "sqlite:///file.db (relative) or sqlite:////full/path/file.db (absolute)"),
+    ],
+)
+def test_a_wrong_url_is_2(plain: Shell, url: str, expected: str) -> None:
+    for words in (["-b", url, "queues"], ["-b", url, "-A", "tasks", "worker"]):
+        said = plain(*words)
+        assert (said.code, said.out) == (2, "")
+        assert expected in said.err
+        assert said.err.count("\n") == 1
+        assert "secret@" not in said.err
+    assert plain("queues", PENSTOCK_BROKER_URL=url).code == 2
+
+
+def test_a_wrong_password_is_told_without_it(plain: Shell, redis_url: str) -> None:
+    said = plain("-b", redis_url.replace("redis://", "redis://user:secret@"), "queues")
+    assert said.code == 2
+    assert "secret" not in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_ctrl_c_is_no_traceback(plain: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        with plain.running("-b", url, "queues") as running, silent.accept()[0]:
+            assert running.end(signal.SIGINT) == 1
+        assert running.text.strip() == "penstock: stopped"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("x"), Exit.USAGE),
+        (BrokerMisconfigured("x"), Exit.USAGE),
+        (InvalidArguments("x"), Exit.USAGE),
+        (UnknownTask("x"), Exit.USAGE),
+        (BrokerUnavailable("x"), Exit.UNREACHABLE),
+        (BrokerRejected("x"), Exit.FAILED),
+        (JobNotFound("x"), Exit.FAILED),
+        (ZeroDivisionError("x"), Exit.FAILED),
+    ],
+)
+def test_the_code_of_each_error(error: Exception, code: Exit) -> None:
+    assert exit_code_of(error) is code
+
+
+def test_an_error_that_nobody_foresaw_shows_its_place_and_not_its_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(ValueError, match="secret") as raised:
+        int("secret")
+    assert report(raised.value, debug=False) is Exit.FAILED
+    said = capsys.readouterr().err
+    assert said.startswith("penstock: ValueError at ")
+    assert "secret" not in said
+    assert said.count("\n") == 1

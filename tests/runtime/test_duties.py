@@ -1,0 +1,455 @@
+"""The settler, the gate, the feeder, beats and maintenance, with a consumer that the test steers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from penstock.core.job import Delivery
+from penstock.core.settlement import Done, Release
+from penstock.errors import BrokerRejected, BrokerUnavailable
+from penstock.ports.broker import Beat, Fetched, Maintained, Progress, Started, WorkerCard
+from penstock.runtime import feeder as feeder_module
+from penstock.runtime import service as service_module
+from penstock.runtime.feeder import Feeder
+from penstock.runtime.gate import Gate
+from penstock.runtime.leases import Leases
+from penstock.runtime.maintenance import Maintenance
+from penstock.runtime.run import Run
+from penstock.runtime.service import Backoff, Service
+from penstock.runtime.settler import MOST_A_CALL, Settler
+from tests.runtime.bench import FakeConsumer, delivery, run_of, spec_of
+
+
+def work() -> None: ...
+
+
+SPEC = spec_of(work)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_module, "FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr(service_module, "LONGEST_BACKOFF_S", 0.002)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the duties say nothing when they are done
+            await asyncio.sleep(0.001)
+
+
+def in_a_loop(main: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(main())  # type: ignore[arg-type]
+
+
+# --- backing off
+
+
+def test_complaints_are_few(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    caplog.set_level(logging.INFO)
+    clock = [100.0]
+    monkeypatch.setattr(service_module, "monotonic", lambda: clock[0])
+    backoff = Backoff("fetch")
+    backoff.succeeded()
+    waits = [backoff.failed(BrokerUnavailable("gone")) for _ in range(5)]
+    assert all(0 < wait_s <= 0.002 for wait_s in waits)
+    clock[0] += 10.5
+    backoff.failed(BrokerUnavailable("still gone"))
+    clock[0] += 10.5
+    backoff.failed(RuntimeError("odd"))
+    backoff.succeeded()
+    backoff.succeeded()
+    assert [record.getMessage() for record in caplog.records] == [
+        "fetch: gone; trying again",
+        "fetch: still gone; trying again",
+        "fetch: a bug in Penstock, please report it; trying again",
+        "fetch: works again",
+    ]
+
+
+def test_a_duty_goes_on_whatever_happens() -> None:
+    class Duty(Service):
+        name = "duty"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.ticks = 0
+            self.errors: list[Exception] = [BrokerUnavailable("gone"), RuntimeError("odd")]
+
+        async def tick(self) -> float:
+            self.ticks += 1
+            if self.errors:
+                raise self.errors.pop(0)
+            return 0.0 if self.ticks < 6 else 600.0
+
+    async def main() -> None:
+        duty = Duty()
+        await duty.stop()
+        duty.start()
+        await until(lambda: duty.ticks == 6)
+        duty.nudge()
+        await until(lambda: duty.ticks == 7)
+        await duty.stop()
+        await duty.stop()
+        assert duty.ticks == 7
+
+    in_a_loop(main)
+
+
+def test_a_nudge_while_it_ticks() -> None:
+    class Duty(Service):
+        ticks = 0
+
+        async def tick(self) -> float:
+            self.ticks += 1
+            self.nudge()
+            return 600.0 if self.ticks < 5 else await asyncio.sleep(600, 1.0)
+
+    async def main() -> None:
+        duty = Duty()
+        duty.start()
+        await until(lambda: duty.ticks == 5)
+        await duty.stop()
+
+    in_a_loop(main)
+
+
+def test_a_duty_without_a_tick() -> None:
+    with pytest.raises(NotImplementedError):
+        asyncio.run(Service().tick())
+
+
+# --- settling
+
+
+def test_settlements_gather_while_a_call_is_under_way() -> None:
+    async def main() -> None:
+        consumer = FakeConsumer()
+        told: list[tuple[int, int]] = []
+        settler = Settler(consumer, lambda count, lost: told.append((count, len(lost))))
+        settler.add([])
+        assert settler.pending == 0
+        consumer.answers = [[delivery()]]
+        settler.add([Done(delivery())])
+        settler.add([Done(delivery()) for _ in range(MOST_A_CALL + 5)])
+        assert settler.pending == MOST_A_CALL + 6
+        assert await settler.drained(10)
+        assert [(number, len(batch)) for number, batch in consumer.settles] == [(1, MOST_A_CALL), (2, 6)]
+        assert told == [(MOST_A_CALL, 1), (6, 0)]
+        assert await settler.drained(0)
+        await settler.stop()
+
+    in_a_loop(main)
+
+
+def test_what_was_not_answered_is_repeated_with_its_number() -> None:
+    async def main() -> None:
+        consumer = FakeConsumer()
+        consumer.answers = [BrokerUnavailable("gone"), BrokerRejected("full"), RuntimeError("odd")]
+        settler = Settler(consumer, lambda count, lost: None)
+        settler.add([Done(delivery())])
+        await until(lambda: len(consumer.settles) == 2)
+        settler.add([Release(delivery())])
+        assert await settler.drained(10)
+        assert [(number, len(batch)) for number, batch in consumer.settles] == [(1, 1)] * 4 + [(2, 1)]
+
+    in_a_loop(main)
+
+
+def test_a_settler_that_gives_up() -> None:
+    async def main() -> None:
+        consumer = FakeConsumer()
+        consumer.answers = [BrokerUnavailable("gone")] * 100_000
+        settler = Settler(consumer, lambda count, lost: None)
+        settler.add([Done(delivery())])
+        assert not await settler.drained(0.01)
+        await settler.stop()
+        assert settler.pending == 1
+
+    in_a_loop(main)
+
+
+# --- the gate
+
+
+class GateBench:
+    def __init__(self, room: int = 10) -> None:
+        self.consumer = FakeConsumer()
+        self.through: list[Run] = []
+        self.gone: set[int] = set()
+        self.room = room
+        self.gate = Gate(
+            self.consumer,
+            15.0,
+            let_through=self.through.extend,
+            on_beat=self._on_beat,
+            has=lambda run: run.delivery.token not in self.gone,
+            room=lambda: self.room,
+        )
+
+    def _on_beat(self, beat: Beat) -> None:
+        self.gone |= beat.lost | beat.cancelled
+
+    def marked(self) -> list[list[int]]:
+        return [
+            [note.delivery.token for note in notes if isinstance(note, Started)]
+            for notes, _ in self.consumer.beats
+        ]
+
+    def end(self, run: Run) -> None:
+        self.gone.add(run.delivery.token)
+        self.gate.look()
+
+
+def suspect() -> Run:
+    return run_of(SPEC, suspect=True)
+
+
+def test_suspects_run_one_at_a_time() -> None:
+    async def main() -> None:
+        bench = GateBench()
+        first, second, third = suspect(), suspect(), suspect()
+        for run in (first, second, third):
+            bench.gate.add(run)
+        await until(lambda: bench.through)
+        assert bench.through == [first]
+        assert bench.marked() == [[first.delivery.token]]
+        bench.gone.add(second.delivery.token)
+        bench.end(first)
+        await until(lambda: len(bench.through) == 2)
+        assert bench.through == [first, third]
+
+    in_a_loop(main)
+
+
+def test_at_most_once_as_there_is_room() -> None:
+    async def main() -> None:
+        bench = GateBench(room=2)
+        runs = [run_of(SPEC) for _ in range(4)]
+        bench.gone.add(runs[1].delivery.token)
+        bench.room = 0
+        for run in runs:
+            bench.gate.add(run)
+        await asyncio.sleep(0)
+        bench.room = 2
+        bench.gate.look()
+        await until(lambda: len(bench.through) >= 2)
+        bench.room = 0
+        await until(lambda: bench.gate._task is None)
+        bench.room = 1
+        bench.gate.look()
+        await until(lambda: runs[3] in bench.through)
+
+    in_a_loop(main)
+
+
+def test_what_the_beat_takes_away_does_not_begin() -> None:
+    async def main() -> None:
+        bench = GateBench()
+        run = suspect()
+        bench.consumer.beaten = [
+            BrokerUnavailable("gone"),
+            RuntimeError("odd"),
+            Beat(lost=frozenset({run.delivery.token})),
+        ]
+        bench.gate.add(run)
+        await until(lambda: len(bench.consumer.beats) == 3 and bench.gate._task is None)
+        assert not bench.through
+
+    in_a_loop(main)
+
+
+def test_the_gate_gives_back_and_closes() -> None:
+    async def main() -> None:
+        bench = GateBench(room=0)
+        await bench.gate.stop()
+        bench = GateBench(room=0)
+        first, second, careful = suspect(), suspect(), run_of(SPEC)
+        careful.mono_taken = second.mono_taken = time.monotonic() + 600
+        for run in (first, second, careful):
+            bench.gate.add(run)
+        await until(lambda: bench.through)
+        assert bench.gate.recall(time.monotonic()) == []
+        assert bench.gate.recall(time.monotonic() + 700) == [second, careful]
+        bench.consumer.beaten = [BrokerUnavailable("gone")] * 100_000
+        bench.end(first)
+        bench.gate.add(suspect())
+        await until(lambda: len(bench.consumer.beats) > 2)
+        await bench.gate.stop()
+        bench.gate.add(suspect())
+        assert bench.through == [first]
+
+    in_a_loop(main)
+
+
+# --- feeding
+
+
+class FeederBench:
+    def __init__(self, consumer: FakeConsumer, slots: int = 10, window: int = 1_000) -> None:
+        self.consumer = consumer
+        self.load = self.finished = self.empties = 0
+        self.admitted: list[Delivery] = []
+        self.feeder = Feeder(
+            consumer,
+            slots=slots,
+            window=window,
+            load=lambda: self.load,
+            finished=lambda: self.finished,
+            admit=self._admit,
+            on_empty=self._on_empty,
+        )
+
+    def _admit(self, deliveries: Sequence[Delivery]) -> None:
+        self.admitted.extend(deliveries)
+        self.load += len(deliveries)
+
+    def _on_empty(self) -> None:
+        self.empties += 1
+
+    def end(self, count: int) -> None:
+        self.load -= count
+        self.finished += count
+        self.feeder.changed()
+
+
+def test_it_takes_ahead_only_out_of_a_long_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(feeder_module, "monotonic", lambda: clock[0])
+
+    async def main() -> None:
+        consumer = FakeConsumer()
+        bench = FeederBench(consumer)
+        tick = bench.feeder.tick
+        await tick()
+        assert consumer.fetches == [(10, 1.0)]  # who waits takes what may start at once
+        assert bench.empties == 1
+        consumer.fetched = [Fetched([delivery() for _ in range(10)])]
+        await tick()
+        bench.end(10)
+        clock[0] += 0.1
+        consumer.fetched = [Fetched([delivery() for _ in range(15)])]
+        await tick()
+        assert consumer.fetches[-1] == (
+            15,
+            0.0,
+        )  # 100 jobs/s: 5 in the next 50 ms; it does not wait with that
+        waiting = asyncio.create_task(tick())
+        await asyncio.sleep(0)
+        assert len(consumer.fetches) == 3  # there is no room
+        bench.end(1)
+        await asyncio.sleep(0)
+        bench.end(14)
+        await waiting
+        assert consumer.fetches[-1][0] > 10
+        await tick()
+        assert consumer.fetches[-1] == (10, 1.0)  # the line was empty
+
+    in_a_loop(main)
+
+
+def test_a_small_fetch_waits_for_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(feeder_module, "monotonic", lambda: clock[0])
+
+    async def main() -> None:
+        consumer = FakeConsumer()
+        bench = FeederBench(consumer)
+        feeder = bench.feeder
+        feeder._flowing = True
+        bench.finished = 10_000
+        clock[0] += 1.0  # 10,000 jobs/s: 500 ahead
+        bench.load = 510 - 199
+        assert feeder._want() == 0
+        bench.load = 510 - 250
+        assert feeder._want() == 200
+        bench.load = 5
+        assert feeder._want() == 200
+
+    in_a_loop(main)
+
+
+def test_a_quiet_feeder() -> None:
+    async def main() -> None:
+        consumer = FakeConsumer()
+        bench = FeederBench(consumer)
+        bench.feeder.pause()
+        assert bench.feeder.quiet
+        waiting = asyncio.create_task(bench.feeder.tick())
+        await asyncio.sleep(0)
+        assert not consumer.fetches
+        bench.feeder.resume()
+        await waiting
+        assert not bench.feeder.quiet
+        bench.load = 3
+        await bench.feeder.tick()
+        assert bench.empties == 1  # something runs: not empty
+
+    in_a_loop(main)
+
+
+# --- beats
+
+
+def test_a_beat_carries_notes_and_keeps_them_when_it_fails() -> None:
+    async def main() -> None:
+        consumer, held = FakeConsumer(), [delivery()]
+        notes: list[Any] = [Progress(held[0], b"{}")]
+        pulses: list[int] = []
+        beats: list[Beat] = []
+
+        def take() -> list[Any]:
+            taken, notes[:] = list(notes), []
+            return taken
+
+        leases = Leases(
+            consumer,
+            15.0,
+            holding=lambda: held,
+            notes=take,
+            put_back=notes.extend,
+            card=lambda: WorkerCard("a", "b"),
+            on_beat=beats.append,
+            pulse=lambda: pulses.append(1),
+        )
+        consumer.beaten = [BrokerUnavailable("gone")]
+        with pytest.raises(BrokerUnavailable):
+            await leases.tick()
+        assert len(notes) == 1
+        assert not pulses
+        assert await leases.tick() == 1.0
+        assert not notes
+        assert len(pulses) == len(beats) == 1
+        held.clear()
+        assert await leases.tick() == 5.0
+
+    in_a_loop(main)
+
+
+# --- maintenance
+
+
+def test_maintenance_says_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
+    class Keeper:
+        answers = [
+            Maintained(promoted=1, reclaimed=2, expired=3, pruned=4, more=True),
+            Maintained(),
+        ]
+
+        async def maintain(self, queues: Sequence[str], limit: int, lease_s: float) -> Maintained:
+            return self.answers.pop(0)
+
+    async def main() -> None:
+        maintenance = Maintenance(Keeper(), ["default"], 4.0)  # type: ignore[arg-type]
+        assert await maintenance.tick() == 0.0
+        assert 0.8 <= await maintenance.tick() <= 1.0
+
+    caplog.set_level(logging.INFO)
+    in_a_loop(main)
+    assert [record.getMessage().partition(" ")[0] for record in caplog.records] == ["2", "3", "4"]

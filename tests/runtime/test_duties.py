@@ -436,14 +436,11 @@ def test_a_beat_carries_notes_and_keeps_them_when_it_fails() -> None:
 
 
 def test_maintenance_says_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
-    class Keeper:
-        answers = [
-            Maintained(promoted=1, reclaimed=2, expired=3, pruned=4, more=True),
-            Maintained(),
-        ]
+    answers = [Maintained(promoted=1, reclaimed=2, expired=3, pruned=4, more=True), Maintained()]
 
+    class Keeper:
         async def maintain(self, queues: Sequence[str], limit: int, lease_s: float) -> Maintained:
-            return self.answers.pop(0)
+            return answers.pop(0)
 
     async def main() -> None:
         maintenance = Maintenance(Keeper(), ["default"], 4.0)  # type: ignore[arg-type]

@@ -93,6 +93,9 @@ def run_of(delivery: Delivery, envelope: Envelope, spec: TaskSpec, home: Home, m
     """
     args, kwargs = spec.arguments.decode(envelope.args, envelope.kwargs)
     own, own_s = envelope.retry, envelope.timeout_s
+    # A body may hold anything, and a time that no broker can hold would fail there, again and again.
+    if envelope.ttl_s is not None:
+        seconds("ttl_s", envelope.ttl_s)
     return Run(
         delivery,
         envelope,

@@ -1,5 +1,6 @@
-"""The tasks that the faults are tried on, all of them on threads. Each leaves lines in a file that is only appended to: what really ran.
+"""The tasks that the faults are tried on, all of them on threads.
 
+Each leaves lines in a file that is only appended to: what really ran.
 A line is ``start|end KEY PID MONOTONIC_NS``; Linux's monotonic clock is the same for all processes of a machine.
 """
 

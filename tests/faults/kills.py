@@ -10,9 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from penstock import Penstock
 from tests.faults import verdict
 from tests.faults.processes import LANES, Process, descendants, gone, ready, worker
-from tests.faults.site import Site
+from tests.faults.site import Site, counts_of
 from tests.faults.verdict import Figures, Kill
 
 ORPHANS_END_WITHIN_S = 3.0
@@ -153,3 +154,62 @@ def judge(site: Site, outs: Sequence[Path], kills: Sequence[Kill], rounds: int) 
         assert counts[state] == 0, counts
     assert counts["enqueued_total"] == counts["succeeded_total"] >= len(acks), counts
     return Figures("kill -9", site.broker, rounds, len(acks), len(kills), 0, twice, risk, recovery_s)
+
+
+def run_many(
+    site: Site, *, jobs: int, chance: random.Random, every_s: float = 2.0, workers: int = 3
+) -> Figures:
+    """So many jobs, enqueued in slices and drained while a worker is killed every two seconds."""
+    environment = site.environment(PENSTOCK_MAX_CRASHES="50")
+    kills, out = Kills(chance), site.folder / "acks-0"
+    with contextlib.ExitStack() as stack:
+
+        def start() -> Process:
+            return stack.enter_context(worker(environment))
+
+        fleet = [start() for _ in range(workers)]
+        for each in fleet:
+            ready(each)
+        command = ["-m", "tests.faults.producer", str(out), "m", str(jobs), "0", "500", "tick"]
+        producer = stack.enter_context(Process(command, environment))
+        seen = verdict.Tally(site.effects)
+        mono_quiet = time.monotonic()
+        while len(seen.ended) < jobs:
+            time.sleep(every_s)
+            place = chance.randrange(workers)
+            kills.strike(fleet[place], ("group", "parent")[len(kills.done) % 2])
+            fleet[place].end()
+            fleet[place] = start()
+            if seen.read():
+                mono_quiet = time.monotonic()
+            assert time.monotonic() - mono_quiet < site.lease_s * 3 + 30, (
+                f"only {len(seen.ended)} of {jobs} have ended"
+            )
+        producer.wait_for("producer is done")
+        time.sleep(
+            site.lease_s + verdict.SETTLED_WITHIN_S
+        )  # a job that had ended unsettled runs again after the lease
+        no_bugs(fleet)
+        with site.client() as app:
+            claimed = _wait_until_settled(app, jobs, within_s=site.lease_s + 30)
+    acks = verdict.acknowledged([out])
+    lost = len(acks.keys() - seen.ended)
+    assert (len(acks), lost) == (jobs, 0), f"{lost} of {len(acks)} are lost"
+    runs = verdict.runs_of(site.effects, only=verdict.repeated(site.effects))
+    odd = verdict.unexplained(runs, kills.done)
+    assert not odd, f"{len(odd)} ran again without a kill: {odd[:5]}"
+    twice, risk = verdict.again(runs), min(claimed, verdict.at_risk_in(site.effects, kills.done))
+    assert twice <= risk, f"{twice} ran again, {risk} had been held or started at the kills"
+    fault = f"kill -9 every {every_s:g} s while jobs drain"
+    return Figures(fault, site.broker, len(kills.done), jobs, len(kills.done), 0, twice, risk)
+
+
+def _wait_until_settled(app: Penstock, jobs: int, within_s: float) -> int:
+    """Waits until all have succeeded; returns how many were taken back from killed workers."""
+    mono_until = time.monotonic() + within_s
+    while (counts := app.call(counts_of(app))).succeeded_total < jobs:
+        assert time.monotonic() < mono_until, counts
+        time.sleep(0.1)
+    left = (counts.ready, counts.scheduled, counts.running, counts.failed, counts.quarantined)
+    assert (left, counts.enqueued_total, counts.succeeded_total) == ((0, 0, 0, 0, 0), jobs, jobs), counts
+    return counts.lost_total

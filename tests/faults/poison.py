@@ -50,9 +50,7 @@ def _round(site: Site, guilty: str) -> int:
         deaths = 0
         mono_until = time.monotonic() + (MAX_CRASHES + 1) * (site.lease_s + 5)
         while True:
-            with worker(
-                site.environment(PENSTOCK_MAX_CRASHES=str(MAX_CRASHES)), more=["--grace", "1"]
-            ) as process:
+            with worker(environment, app=LANES, more=["--grace", "1"]) as process:
                 while process.running and handle.status() is not JobState.FAILED:
                     assert time.monotonic() < mono_until, (
                         f"not in the dead set: {handle.status()}, {deaths} deaths"

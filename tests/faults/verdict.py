@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,12 +50,14 @@ class Figures:
     notes: list[str] = field(default_factory=list)
 
 
-def runs_of(effects: Path) -> dict[str, list[Run]]:
-    """Every run of every job, in the order of their starts."""
+def runs_of(effects: Path, only: Set[str] | None = None) -> dict[str, list[Run]]:
+    """Every run of every job (or of ``only`` these), in the order of their starts."""
     open_runs: dict[tuple[str, int], list[int]] = {}
     runs: list[Run] = []
-    for line in effects.read_text().splitlines() if effects.exists() else []:
+    for line in _effect_lines(effects):
         what, key, pid, at = line.split(" ")
+        if only is not None and key not in only:
+            continue
         starts = open_runs.setdefault((key, int(pid)), [])
         if what == "start":
             starts.append(int(at))
@@ -66,6 +68,59 @@ def runs_of(effects: Path) -> dict[str, list[Run]]:
     for run in sorted(runs, key=lambda run: run.start_ns):
         by_key.setdefault(run.key, []).append(run)
     return by_key
+
+
+def _effect_lines(effects: Path) -> Iterator[str]:
+    if effects.exists():
+        with effects.open() as lines:
+            for line in lines:
+                if line.endswith("\n"):  # else somebody is just writing it
+                    yield line[:-1]
+
+
+class Tally:
+    """Which jobs have run to their end, counted as the file grows, for runs of a million."""
+
+    def __init__(self, effects: Path) -> None:
+        self._effects = effects
+        self._at = 0
+        self.ended: set[str] = set()
+
+    def read(self) -> int:
+        """Reads what is new; returns how many jobs have ended for the first time."""
+        before = len(self.ended)
+        if self._effects.exists():
+            with self._effects.open("rb") as file:
+                file.seek(self._at)
+                new = file.read()
+            new = new[: new.rfind(b"\n") + 1]
+            self._at += len(new)
+            for line in new.decode().splitlines():
+                if line.startswith("end "):
+                    self.ended.add(line.split(" ")[1])
+        return len(self.ended) - before
+
+
+def repeated(effects: Path) -> set[str]:
+    """Jobs with more than one start."""
+    once: set[str] = set()
+    more: set[str] = set()
+    for line in _effect_lines(effects):
+        what, key, _, _ = line.split(" ")
+        if what == "start":
+            (more if key in once else once).add(key)
+    return more
+
+
+def at_risk_in(effects: Path, kills: Sequence[Kill]) -> int:
+    """As ``at_risk``, without holding every run in memory."""
+    by_pid: dict[str, int] = {str(pid): kill.at_ns for kill in kills for pid in kill.pids}
+    near = {
+        key
+        for what, key, pid, at in (line.split(" ") for line in _effect_lines(effects))
+        if pid in by_pid and (what == "start" or int(at) >= by_pid[pid] - SETTLED_WITHIN_S * _S)
+    }
+    return at_risk(runs_of(effects, only=near), kills)
 
 
 def acknowledged(files: Iterable[Path]) -> dict[str, int]:

@@ -1,0 +1,1 @@
+"""The fault drivers at full length: ``scripts/soak``."""

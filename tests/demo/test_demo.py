@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import smtplib
+import socket
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from penstock.cli.demo import story
 from penstock.cli.demo.mail import MailServer
 from penstock.cli.program import run
 from tests.cli.shell import Shell
-from tests.servers import RedisServer, free_port
+from tests.servers import free_port
 
 
 @pytest.fixture
@@ -28,7 +28,6 @@ def shell(tmp_path: Path) -> Shell:
 
 def nothing_left(shell: Shell) -> bool:
     """No file, and no process that has its folder in its environment."""
-    folder = str(shell.folder).encode()
     for process in Path("/proc").glob("[0-9]*"):
         try:
             found = f"DATABASE_URL=sqlite:///{shell.folder}".encode() in (process / "environ").read_bytes()
@@ -36,7 +35,6 @@ def nothing_left(shell: Shell) -> bool:
             continue
         if found:
             return False
-    assert folder
     return not list(shell.folder.iterdir())
 
 
@@ -81,7 +79,7 @@ def test_what_it_started_ends_with_it_even_if_it_is_killed(shell: Shell) -> None
         assert not demo._reader.is_alive()
 
 
-def test_a_broker_that_is_not_there(shell: Shell, start_redis: Callable[..., RedisServer]) -> None:
+def test_a_broker_that_cannot_be(shell: Shell) -> None:
     said = shell("demo", "--once", "-b", "kafka://u:secret@h")
     assert said.code == 2
     assert "broker URL: kafka://... is not known" in said.err
@@ -89,8 +87,6 @@ def test_a_broker_that_is_not_there(shell: Shell, start_redis: Callable[..., Red
 
 
 def test_a_port_that_is_taken(shell: Shell) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         said = shell("demo", "--once", "--port", str(taken.getsockname()[1]))
     assert said.code == 1
@@ -170,4 +166,3 @@ def test_what_would_be_wrong_is_found(
             demo._check_end(states)
     finally:
         demo._mail.stop()
-    assert os.environ.get("PENSTOCK_NAMESPACE") is None

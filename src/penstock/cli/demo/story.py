@@ -68,7 +68,7 @@ class _Demo:
         self._shown_broker = address(self._broker_url).shown()
         self._browser = Browser(port)
         self._mail = MailServer(lambda text: self._say("mail server", text))
-        self._worker_ready = threading.Event()
+        self._worker_ready, self._web_ready = threading.Event(), threading.Event()
         self._children: dict[str, Child] = {}
         self._port = port
         ours = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
@@ -96,8 +96,8 @@ class _Demo:
             "--port",
             str(self._port),
         )
-        self._wait_for("web page", self._web_answers)
-        self._wait_for("worker", self._worker_ready.is_set)
+        self._wait_for("web page", self._web_ready)
+        self._wait_for("worker", self._worker_ready)
         print(f"Three programs are running; the source of the first two is {example}")
         print(f"  a web page       {self._browser.url}")
         print(f"  a worker         takes its jobs from {self._shown_broker}")
@@ -174,7 +174,9 @@ class _Demo:
             self._say("worker", found.group(1))
 
     def _web_line(self, line: str) -> None:
-        if "Error" in line:
+        if "Running on " in line:
+            self._web_ready.set()
+        elif "Error" in line:
             self._say("web page", line)
 
     # --- starting and waiting
@@ -182,21 +184,14 @@ class _Demo:
     def _run(self, name: str, example: Path, on_line: Callable[[str], None], *arguments: str) -> None:
         self._children[name] = Child(arguments, example.parent, self._environment, on_line)
 
-    def _web_answers(self) -> bool:
-        try:
-            return bool(self._browser.form())
-        except PageFailed:
-            return False
-
-    def _wait_for(self, name: str, ready: Callable[[], bool]) -> None:
+    def _wait_for(self, name: str, ready: threading.Event) -> None:
         mono_until = time.monotonic() + READY_WITHIN_S
-        while not ready():
+        while not ready.wait(LOOK_EVERY_S):
             self._all_alive()
             if time.monotonic() > mono_until:
                 raise DemoFailed(
                     f"the {name} is not ready after {READY_WITHIN_S:g} s:{self._last_lines(name)}"
                 )
-            time.sleep(LOOK_EVERY_S)
 
     def _all_alive(self) -> None:
         for name, child in self._children.items():

@@ -109,7 +109,6 @@ def takes(kind: Any) -> Callable[..., Any]:
         (Model, Model(name="a", at=datetime(2026, 1, 1, tzinfo=UTC))),
         (Annotated[int, msgspec.Meta(ge=0)], 5),
     ],
-    ids=str,
 )
 def test_annotated_arguments_arrive_as_they_were(kind: Any, value: Any) -> None:
     assert around(takes(kind), value) == ((value,), {})
@@ -197,7 +196,6 @@ def test_floats_that_are_not_finite_are_found_anywhere() -> None:
         (Colour, "green"),
         (Annotated[int, msgspec.Meta(ge=0)], -1),
     ],
-    ids=str,
 )
 def test_wrong_arguments_are_refused_with_name_and_types_but_never_the_value(kind: Any, value: Any) -> None:
     text = refused(takes(kind), value)

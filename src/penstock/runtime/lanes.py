@@ -130,10 +130,14 @@ class ThreadLane:
         """See ``LaneRunner``."""
         more = list(runs)
         self._backlog.extend(more)
-        # Only sleepers are woken: a thread that runs finds the next one by itself.
-        for _ in range(min(len(more), self._sleepers)):
+        # Only sleepers are woken: a thread that runs finds the next one by itself. One that is woken is no sleeper any
+        # more, though it has not stirred yet: the next run needs another thread.
+        with self._lock:
+            woken = min(len(more), self._sleepers)
+            self._sleepers -= woken
+        for _ in range(woken):
             self._bell.put(True)
-        for _ in range(min(len(more) - self._sleepers, self._size - len(self._threads))):
+        for _ in range(min(len(more) - woken, self._size - len(self._threads))):
             self._add_thread()
 
     def _add_thread(self) -> None:
@@ -180,13 +184,12 @@ class ThreadLane:
             del run
 
     def _sleep(self) -> None:
-        """Until the bell rings. It is counted as asleep before it looks once more, so that no run is overlooked."""
+        """Until the bell rings. It looks once more under the lock that counts it, so that no run is overlooked."""
         with self._lock:
+            if self._backlog or self._closed:
+                return
             self._sleepers += 1
-        if not self._backlog and not self._closed:
-            self._bell.get()
-        with self._lock:
-            self._sleepers -= 1
+        self._bell.get()
 
 
 class LoopLane:
@@ -269,10 +272,8 @@ class LoopLane:
 
     def _begin(self, run: Run, loop: asyncio.AbstractEventLoop) -> None:
         coroutine, context = self._run(run), contextvars.Context()
-        if sys.version_info >= (
-            3,
-            12,
-        ):  # eager: a coroutine that never waits ends here, without a turn of the loop
+        # Eager where Python can: a coroutine that never waits ends here, without a turn of the loop.
+        if sys.version_info >= (3, 12):
             task = asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
         else:
             task = loop.create_task(coroutine, context=context)

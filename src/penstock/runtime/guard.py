@@ -112,18 +112,22 @@ def fork_guard(connect: Connect, *, wanted: bool = True) -> Pulse | None:
     worker = os.getpid()
     guard = os.fork()
     if guard == 0:
-        try:
-            os.close(writing)
-            _settle_in(reading)
-            _watch(reading, Ward(worker, connect, _say))
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            os._exit(0)
+        _be_guard(reading, writing, worker, connect)  # never returns
     os.close(reading)
     return Pulse(writing, guard)
+
+
+def _be_guard(reading: int, writing: int, worker: int, connect: Connect) -> None:
+    try:
+        os.close(writing)
+        _settle_in(reading)
+        _watch(reading, Ward(worker, connect, _say))
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(0)
 
 
 def _settle_in(reading: int) -> None:

@@ -16,18 +16,22 @@ SLICE_JOBS: Final = 200
 
 
 class Part(NamedTuple):
-    """Up to a slice of one queue's settlements: those that keep nothing, then the others, which is ``ordered``."""
+    """Up to a slice of one queue's settlements: Done that keep nothing, Done that keep a result, and the others."""
 
     queue: str
     slice: int
     plain: list[Delivery]
+    kept: list[Done]
     others: list[Settlement]
 
     def delivery(self, place: int) -> Delivery:
         """The delivery at a place that the script named."""
         if place < len(self.plain):
             return self.plain[place]
-        return self.others[place - len(self.plain)].delivery
+        place -= len(self.plain)
+        if place < len(self.kept):
+            return self.kept[place].delivery
+        return self.others[place - len(self.kept)].delivery
 
 
 def parts(settlements: Sequence[Settlement]) -> list[Part]:
@@ -45,13 +49,16 @@ def parts(settlements: Sequence[Settlement]) -> list[Part]:
 def _of_queue(queue: str, settlements: list[Settlement]) -> Iterator[Part]:
     for number, slice_ in enumerate(_slices(settlements)):
         plain: list[Delivery] = []
+        kept: list[Done] = []
         others: list[Settlement] = []
         for each in slice_:
-            if type(each) is Done and each.ttl_s <= 0:
-                plain.append(each.delivery)
-            else:
+            if type(each) is not Done:
                 others.append(each)
-        yield Part(queue, number, plain, others)
+            elif each.ttl_s > 0:
+                kept.append(each)
+            else:
+                plain.append(each.delivery)
+        yield Part(queue, number, plain, kept, others)
 
 
 def _slices(settlements: list[Settlement]) -> list[list[Settlement]]:
@@ -78,24 +85,24 @@ def command(
     keys: QueueKeys, names: tuple[bytes, ...], part: Part, consumer: str, number: int, shift_s: float
 ) -> Command:
     """The call that carries out one part."""
-    plain = part.plain
-    args: list[Arg] = [shift_s, consumer, number, part.slice, len(plain)]
+    plain, kept = part.plain, part.kept
+    args: list[Arg] = [shift_s, consumer, number, part.slice, len(plain), len(kept)]
     args += [delivery.id for delivery in plain]
     args += [f"{delivery.priority}{delivery.token}" for delivery in plain]
-    outcomes: list[bytes] = []
-    for each in part.others:
-        if type(each) is Done:
-            outcomes.append(keys.outcome(each.delivery.id))
-        _add(args, each)
-    return SETTLE.call(names + tuple(outcomes) if outcomes else names, args)
+    args += [each.delivery.id for each in kept]
+    args += [claim(each.delivery) for each in kept]
+    for each in kept:
+        args += (each.ttl_s, 1, each.result) if each.result is not None else (each.ttl_s, 0, b"")
+    for other in part.others:
+        _add(args, other)
+    outcomes = tuple(keys.outcome(each.delivery.id) for each in kept)
+    return SETTLE.call(names + outcomes, args)
 
 
 def _add(args: list[Arg], settlement: Settlement) -> None:
     delivery = settlement.delivery
     who = (delivery.id, claim(delivery))
     match settlement:
-        case Done(result=result, ttl_s=ttl_s):
-            args += (b"D", *who, ttl_s, int(result is not None), result if result is not None else b"")
         case Again(delay_s=delay_s, error=error):
             args += (b"A", *who, delay_s, encode_error(error))
         case Defer(delay_s=delay_s, reason=reason, streak=streak):

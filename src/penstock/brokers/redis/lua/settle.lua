@@ -1,14 +1,14 @@
 -- Carries out settlements of one consumer's deliveries in one queue; what it does not hold (any more) is left alone.
 --
--- KEYS  as in _queue.lua; from 29 on the outcome keys of those Done whose result is kept
+-- KEYS  as in _queue.lua; from 29 on the outcome keys of the kept Done
 -- ARGV  2 consumer   3 number of the settle call   4 slice of the call; the same again is answered as the first time
---       5 how many plain Done (nothing kept) follow: first their ids, then their claims; then, for each of the others,
---         its kind, id, claim and
---           D result kept in the next outcome key: ttl_s, 1 where there is a result, result
+--       5 how many plain Done (nothing kept) and 6 how many kept Done follow: of each group first the ids, then the
+--         claims; of the kept ones then ttl_s, 1 where there is a result, and result, each. Then, for each of the
+--         others, its kind, id, claim and
 --           A again: delay_s, error            F defer: delay_s, error, streak
 --           X dead: error, cause, 1 if spent   Q quarantine: error
 --           C cancelled: ttl_s                 R release: 1 for the front, 1 if crashed
--- Returns the places (from 0, plain ones first) of those that were lost, or {"late"}.
+-- Returns the places (from 0, in the order of the ARGV) of those that were lost, or {"late"}.
 local number, slice = tonumber(ARGV[3]), 's' .. ARGV[4]
 local before = call('HGET', HELD, slice)
 if before then
@@ -26,7 +26,7 @@ end
 
 also_when_full()
 local lost, front, succeeded, failed = {}, {}, 0, 0
-local plain, at = tonumber(ARGV[5]), 6
+local plain, kept, at = tonumber(ARGV[5]), tonumber(ARGV[6]), 7
 local watched = call('EXISTS', WATCHED) == 1
 
 local function let_go(first, last)
@@ -45,38 +45,55 @@ local function let_go(first, last)
   end
 end
 
-if plain > 0 then
-  local held = call('HMGET', HELD, unpack(ARGV, at, at + plain - 1))
-  -- Runs of held ones are let go with one call each; mostly that is all of them.
+-- A group of Done: its ids stand at "at", its claims behind them. Runs of held ones are let go with one call each; mostly
+-- that is all of them. "keep" is called before with the place in the group of each that is held.
+local function done(count, place, keep)
+  local held = call('HMGET', HELD, unpack(ARGV, at, at + count - 1))
   local start = at
-  for i = 1, plain do
-    if held[i] ~= ARGV[at + plain + i - 1] then
-      lost[#lost + 1] = i - 1
+  for i = 1, count do
+    if held[i] ~= ARGV[at + count + i - 1] then
+      lost[#lost + 1] = place + i - 1
       if at + i - 1 > start then
         let_go(start, at + i - 2)
       end
       start = at + i
+    elseif keep then
+      keep(i)
     end
   end
-  if start <= at + plain - 1 then
-    let_go(start, at + plain - 1)
+  if start <= at + count - 1 then
+    let_go(start, at + count - 1)
   end
-  at = at + 2 * plain
+  at = at + 2 * count
+end
+
+if plain > 0 then
+  done(plain, 0)
+end
+if kept > 0 then
+  local ids, results = at, at + 2 * kept
+  local noted = call('EXISTS', NOTES) == 1 and call('HMGET', NOTES, unpack(ARGV, ids, ids + kept - 1)) or {}
+  local ended_at, until_at = text(now), {}
+  done(kept, plain, function(i)
+    local claim, ttl_s = ARGV[ids + kept + i - 1], ARGV[results + 3 * (i - 1)]
+    if not until_at[ttl_s] then
+      until_at[ttl_s] = {text(now + ttl_s), string.format('%d', math.max(1, ttl_s * 1000))}
+    end
+    local attempt, crashes = '0', '0'
+    if noted[i] then
+      attempt, crashes = string.match(noted[i], '^(%d+) (%d+)')
+    end
+    local packed = 'succeeded ' .. ended_at .. ' ' .. until_at[ttl_s][1] .. ' ' .. attempt .. ' ' .. crashes .. ' '
+      .. string.sub(claim, 1, 1) .. ' ' .. string.sub(claim, 2) .. '\n'
+    if ARGV[results + 3 * (i - 1) + 1] == '1' then
+      packed = packed .. '1' .. ARGV[results + 3 * (i - 1) + 2]
+    end
+    call('SET', KEYS[28 + i], packed, 'PX', until_at[ttl_s][2])
+  end)
+  at = at + 3 * kept
 end
 
 local kinds = {}
-
-function kinds.D(id, priority, token)
-  local n, ttl_s = notes_of(id), tonumber(ARGV[at])
-  local packed = outcome('succeeded', ttl_s, n, priority, token)
-  if ARGV[at + 1] == '1' then
-    packed = packed .. '1' .. ARGV[at + 2]
-  end
-  forget(id)
-  call('SET', KEYS[kinds.key], packed, 'PX', math.max(1, math.floor(ttl_s * 1000)))
-  succeeded = succeeded + 1
-  tell(id)
-end
 
 function kinds.A(id, priority, token)
   local n = notes_of(id)
@@ -137,15 +154,11 @@ function kinds.R(id, priority, token)
   end
 end
 
-local fields = {D = 3, A = 2, F = 3, X = 3, Q = 1, C = 1, R = 2}
-local place = plain
-kinds.key = 28
+local fields = {A = 2, F = 3, X = 3, Q = 1, C = 1, R = 2}
+local place = plain + kept
 while at <= #ARGV do
   local kind, id, claim = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   at = at + 3
-  if kind == 'D' then
-    kinds.key = kinds.key + 1
-  end
   if call('HGET', HELD, id) == claim then
     call('HDEL', HELD, id)
     kinds[kind](id, tonumber(string.sub(claim, 1, 1)), string.sub(claim, 2))

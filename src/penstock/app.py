@@ -21,7 +21,7 @@ from penstock.core.job import Enqueued, Job, check_queue_name, queue_of
 from penstock.core.lifecycle import JobState as JobState
 from penstock.core.retry import Retry
 from penstock.core.spec import Lane, TaskSpec, declare
-from penstock.errors import ConfigError
+from penstock.errors import BrokerUnavailable, ConfigError
 from penstock.handle import JobHandle, untyped
 from penstock.portal import Portal
 from penstock.ports.broker import Broker
@@ -293,7 +293,7 @@ class Penstock:
             client = self._clients[loop] = _Client(self.connect(), self.settings["enqueue_timeout"])
             async with client.opening:
                 try:
-                    await client.broker.open()
+                    await self._open(client.broker)
                 except BaseException:
                     self._clients.pop(loop, None)
                     raise
@@ -303,6 +303,14 @@ class Penstock:
             async with client.opening:
                 pass
         return client
+
+    async def _open(self, broker: Broker) -> None:
+        within_s: float = self.settings["enqueue_timeout"]
+        try:
+            async with asyncio.timeout(within_s):
+                await broker.open()
+        except TimeoutError:
+            raise BrokerUnavailable(f"{self.address.shown()}: no answer within {within_s:g} s") from None
 
     async def _until_the_loop_ends(self) -> AsyncIterator[None]:
         """Closes the running loop's connections with it: ``asyncio.run`` ends the generators that were begun on it."""

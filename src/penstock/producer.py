@@ -67,21 +67,23 @@ class BlockingEnqueue:
             self._lines.add(line)
         line.number += 1
         origin = Origin(line.producer, line.number)
+        if timeout_s is None:
+            timeout_s = self._timeout_s
+        mono_until = time.monotonic() + timeout_s
+        line.way.answer_s = timeout_s
         try:
             return line.way.enqueue(jobs, origin)
         except BrokerUnavailable as error:
-            return self._repeat(
-                line, jobs, origin, self._timeout_s if timeout_s is None else timeout_s, error
-            )
+            return self._repeat(line, jobs, origin, mono_until, error)
 
     def _repeat(
-        self, line: _Line, jobs: Sequence[Job], origin: Origin, timeout_s: float, error: BrokerUnavailable
+        self, line: _Line, jobs: Sequence[Job], origin: Origin, mono_until: float, error: BrokerUnavailable
     ) -> Sequence[Enqueued]:
-        mono_until = time.monotonic() + timeout_s
         pause_s = _FIRST_PAUSE_S
         while time.monotonic() + pause_s < mono_until:
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            line.way.answer_s = max(mono_until - time.monotonic(), _FIRST_PAUSE_S)
             try:
                 return line.way.enqueue(jobs, origin)
             except BrokerUnavailable as again:

@@ -231,7 +231,13 @@ class BlockingProducer(Protocol):
     """The blocking way in, on the driver's own synchronous client: one round trip, no thread hop.
 
     Belongs to one thread at a time. Also used by the guard, which lives in a process without a loop.
+
+    Attributes:
+        answer_s: Seconds that a call waits for the broker before it raises ``BrokerUnavailable``; may be changed
+            between calls.
     """
+
+    answer_s: float
 
     def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
         """As ``Broker.enqueue``."""

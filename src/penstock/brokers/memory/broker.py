@@ -176,9 +176,10 @@ class MemoryConsumer:
 
 
 class MemoryBlocking:
-    """``BlockingProducer`` over the shared model."""
+    """``BlockingProducer`` over the shared model; it never waits."""
 
     def __init__(self, shared: Shared) -> None:
+        self.answer_s = 5.0
         self._shared = shared
 
     def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:

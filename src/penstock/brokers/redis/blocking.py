@@ -43,6 +43,7 @@ class RedisBlocking:
             "protocol": 2,
         }
         self._connection: Any = self._kind(**self._options)
+        self.answer_s = self._answer_s = ANSWER_S
         self._used_mono = 0.0
         self._queues: dict[str, QueueKeys] = {}
         self._registered: set[str] = set()
@@ -128,8 +129,15 @@ class RedisBlocking:
                 raise error
         return replies
 
+    def _set_deadlines(self) -> None:
+        self._answer_s = self.answer_s
+        self._connection.socket_timeout = self._connection.socket_connect_timeout = self.answer_s
+        self._connection.update_current_socket_timeout(self.answer_s)
+
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         connection = self._connection
+        if self._answer_s != self.answer_s:
+            self._set_deadlines()
         now_mono = time.monotonic()
         if now_mono - self._used_mono > _QUIET_S and connection.is_connected and self._has_hung_up():
             connection.disconnect()
@@ -159,4 +167,4 @@ class RedisBlocking:
     def abandon(self) -> None:
         # The parent uses the same socket: our copy of its descriptor is closed without shutting the connection down.
         self._connection.disconnect()
-        self._connection = self._kind(**self._options)
+        self._connection, self._answer_s = self._kind(**self._options), ANSWER_S

@@ -17,11 +17,16 @@ class SQLiteProducer:
     def __init__(self, path: Path, namespace: str) -> None:
         self.clock_shift_s = 0.0
         self._database = Database(path, namespace, self._now)
+        self.answer_s = self._answer_s = 5.0
+        self._database.wait_at_most(self.answer_s)
 
     def _now(self) -> float:
         return time.time() + self.clock_shift_s
 
     def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
+        if self._answer_s != self.answer_s:
+            self._answer_s = self.answer_s
+            self._database.wait_at_most(self.answer_s)
         return self._database.write(
             lambda database, now: enqueueing.enqueue(database, now, jobs, origin), durable=True
         )

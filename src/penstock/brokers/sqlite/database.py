@@ -73,6 +73,7 @@ class Database:
         self.warnings: list[str] = []
         self._clock = clock
         self._turnstile = Turnstile(path, patient=patient)
+        self._busy_ms = _BUSY_MS
         self._connection: Connection | None = None
         self._file: os.stat_result | None = None
         self._using = Lock()
@@ -118,7 +119,7 @@ class Database:
         try:
             connection = connect(str(self.path))
             try:
-                connection.set_busy_timeout(_BUSY_MS)
+                connection.set_busy_timeout(self._busy_ms)
                 file.prepare(connection, self.path)
             except BaseException:
                 connection.close()
@@ -184,6 +185,15 @@ class Database:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome  # type: ignore[no-any-return]  # what the operation returned
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Bounds how long a write waits for others to leave the file, from the next one on."""
+        with self._using:
+            # Half of it for the two locks of the turnstile, half for SQLite's own.
+            self._turnstile.patience_s = seconds / 4
+            self._busy_ms = int(seconds * 500)
+            if self._connection is not None:
+                self._connection.set_busy_timeout(self._busy_ms)
 
     def write_all(
         self, operations: Sequence[Callable[[Database, float], Any]], *, durable: bool

@@ -31,9 +31,13 @@ class Turnstile:
     Args:
         database: The file.
         patient: The thread that enters has nothing else to do, and may wait for as long as it takes.
+
+    Attributes:
+        patience_s: How long the others wait for each of the two locks.
     """
 
     def __init__(self, database: Path, *, patient: bool) -> None:
+        self.patience_s = _PATIENCE_S
         self._paths = tuple(Path(f"{database}-{name}") for name in ("turn", "write"))
         self._files: list[int] = []
         self._patient = patient
@@ -65,7 +69,7 @@ class Turnstile:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not self._patient:
-                return _Wait(file).get()
+                return _Wait(file).get(self.patience_s)
             fcntl.flock(file, fcntl.LOCK_EX)
         return True
 
@@ -89,10 +93,10 @@ class _Wait:
         self._deciding = Lock()
         self._got = self._given_up = False
 
-    def get(self) -> bool:
+    def get(self, patience_s: float) -> bool:
         """Whether the lock could be had in time."""
         Thread(target=self._wait, name="penstock-sqlite-turn", daemon=True).start()
-        self._over.wait(_PATIENCE_S)
+        self._over.wait(patience_s)
         with self._deciding:
             self._given_up = not self._got
             return self._got

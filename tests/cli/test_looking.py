@@ -94,6 +94,7 @@ def test_jobs_as_a_table(filled: tuple[Shell, dict[str, str]]) -> None:
     assert len(shell("jobs", "--limit", "2").out.splitlines()) == 4
     assert "--limit 0 shows all" in shell("jobs", "--limit", "2").out
     assert len(shell("jobs", "--limit", "2", "--json").json()) == 2
+    assert len(shell("jobs", "--limit", "0").out.splitlines()) == 5
     assert shell("jobs", "--task", "no.such").out == "no such jobs\n"
     assert shell("jobs", "--task", "no.such", "--json").json() == []
 

@@ -91,3 +91,21 @@ def test_wrong_usage_is_one_line_and_2(plain: Shell, words: list[str], expected:
     assert (said.code, said.out) == (2, "")
     assert expected in said.err
     assert said.err.count("\n") == 1
+
+
+def test_a_terminal_without_the_letters_gets_them_escaped(plain: Shell) -> None:
+    plain.write("own.py", "from penstock import Penstock\napp = Penstock('café')\n")
+    said = plain("-A", "own", "worker", "--burst", PYTHONIOENCODING="ascii")
+    assert said.code == 0, said.err
+    assert "caf\\xe9 (own:app)" in said.out
+
+
+def test_a_reader_that_goes_away_is_no_traceback(plain: Shell) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{PENSTOCK} config | true; exit ${{PIPESTATUS[0]}}"],
+        cwd=plain.folder,
+        env=plain.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""

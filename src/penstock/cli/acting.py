@@ -37,6 +37,7 @@ class Action:
         possible: The states that it applies to.
         act: Carries it out; returns the ids that it applied to.
         passes: How often a filter's jobs are looked for, while there are any.
+        skip: Tells the jobs of a filter that it was carried out on already.
     """
 
     verb: str
@@ -45,6 +46,7 @@ class Action:
     possible: frozenset[JobState]
     act: Callable[[Opened, Sequence[JobRecord]], Awaitable[Sequence[str]]]
     passes: int = 1
+    skip: Callable[[JobRecord], bool] = lambda _record: False
 
 
 def choosing(function: F) -> F:
@@ -128,7 +130,8 @@ async def _filtered(opened: Opened, action: Action, chosen: Filter, dry_run: boo
     for _ in range(action.passes):
         applied = 0
         async for records in chosen.scan(opened.inspector, action.states):
-            applied += len(await action.act(opened, records))
+            left = [record for record in records if not action.skip(record)]
+            applied += len(await action.act(opened, left)) if left else 0
         total += applied
         if not applied:
             break

@@ -21,10 +21,13 @@ from penstock.ports.inspector import Cancelling
 def command(target: Target, /, ids: tuple[str, ...], chosen: Filter, dry_run: bool, yes: bool) -> int:
     """Cancel jobs, by their ids or a filter: those that wait end at once, those that run are asked to."""
     states = (JobState.SCHEDULED, JobState.READY, JobState.RUNNING)
-    action = Action("cancel", "cancelled", states, frozenset(states), _cancel, PASSES)
+    action = Action("cancel", "cancelled", states, frozenset(states), _cancel, PASSES, _asked)
     return carry_out(target, action, ids, chosen, dry_run=dry_run, yes=yes)
 
 
 async def _cancel(opened: Opened, records: Sequence[JobRecord]) -> Sequence[str]:
-    asked = [record.id for record in records if not record.cancel_requested]
-    return await opened.inspector.change(asked, Cancelling())
+    return await opened.inspector.change([record.id for record in records], Cancelling())
+
+
+def _asked(record: JobRecord) -> bool:
+    return record.cancel_requested

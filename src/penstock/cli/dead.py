@@ -6,7 +6,7 @@ import click
 
 from penstock.cli.asking import ask
 from penstock.cli.filters import Filter, filters
-from penstock.cli.jobs import LIMIT, show
+from penstock.cli.jobs import show
 from penstock.cli.target import Target
 from penstock.cli.words import words
 from penstock.core.lifecycle import JobState
@@ -15,11 +15,9 @@ from penstock.core.lifecycle import JobState
 @click.command()
 @words
 @filters
-@click.option(
-    "--limit", type=click.IntRange(min=0), default=LIMIT, show_default=True, help="At most so many; 0: all."
-)
+@click.option("--limit", type=click.IntRange(min=0), help="At most so many; 0: all [50, with --json all].")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
 @click.pass_obj
-def command(target: Target, /, chosen: Filter, limit: int, as_json: bool) -> None:
+def command(target: Target, /, chosen: Filter, limit: int | None, as_json: bool) -> None:
     """What failed for good or could not be read. `penstock job ID` tells more, `penstock retry ID` runs it again."""
     ask(target, lambda opened: show(opened, chosen, (JobState.FAILED, JobState.QUARANTINED), limit, as_json))

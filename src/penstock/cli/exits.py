@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from enum import IntEnum
 
+from penstock.cli.lines import one_line
 from penstock.cli.target import Target
 from penstock.errors import BrokerUnavailable, ConfigError, InvalidArguments, PenstockError, UnknownTask
 
@@ -59,8 +60,3 @@ def exit_code_of(error: Exception) -> Exit:
             return Exit.UNREACHABLE
         case _:
             return Exit.FAILED
-
-
-def one_line(text: str) -> str:
-    """``text`` without line breaks."""
-    return " ".join(text.split())

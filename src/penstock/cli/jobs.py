@@ -23,22 +23,22 @@ _ERROR_LENGTH: Final = 60
 @click.command()
 @words
 @filters
-@click.option(
-    "--limit", type=click.IntRange(min=0), default=LIMIT, show_default=True, help="At most so many; 0: all."
-)
+@click.option("--limit", type=click.IntRange(min=0), help="At most so many; 0: all [50, with --json all].")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
 @click.pass_obj
-def command(target: Target, /, chosen: Filter, limit: int, as_json: bool) -> None:
+def command(target: Target, /, chosen: Filter, limit: int | None, as_json: bool) -> None:
     """The jobs that wait, run or are dead, by queue and state."""
     ask(target, lambda opened: show(opened, chosen, LISTED, limit, as_json))
 
 
-async def show(opened: Opened, chosen: Filter, states: Sequence[JobState], limit: int, as_json: bool) -> None:
-    """Prints the jobs that match, at most ``limit`` (0: all)."""
+async def show(
+    opened: Opened, chosen: Filter, states: Sequence[JobState], limit: int | None, as_json: bool
+) -> None:
+    """Prints the jobs that match, at most ``limit`` (0: all; None: as many as a person reads, a program gets all)."""
     if as_json:
-        await print_json_array(_described(opened, chosen, states, limit))
+        await print_json_array(_described(opened, chosen, states, limit or 0))
         return
-    rows, more = await _first(opened, chosen, states, limit)
+    rows, more = await _first(opened, chosen, states, LIMIT if limit is None else limit)
     if not rows:
         print("no such jobs")
         return

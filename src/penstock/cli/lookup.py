@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Final
 
 from penstock.app import Penstock
-from penstock.cli.exits import one_line
+from penstock.cli.lines import one_line
 from penstock.errors import ConfigError
 
 _MOST_NAMES: Final = 5

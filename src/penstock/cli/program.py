@@ -9,7 +9,8 @@ from typing import Final
 import click
 
 from penstock import __version__
-from penstock.cli.exits import Exit, ended, one_line
+from penstock.cli.exits import Exit, ended
+from penstock.cli.lines import one_line, prepare_streams
 from penstock.cli.target import Target
 from penstock.cli.words import words
 from penstock.runtime.guard import Pulse
@@ -61,6 +62,7 @@ def program() -> None:
 
 def run(arguments: Sequence[str], pulse: Pulse | None = None) -> int:
     """Runs one command; returns the exit code of this process. ``pulse``: where a worker tells its beats."""
+    prepare_streams()
     target = Target(pulse)
 
     def action() -> object:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from penstock import __version__
 from penstock.cli import connect
 from penstock.cli.exits import ended
+from penstock.cli.lines import prepare_streams
 from penstock.cli.target import Target
 from penstock.core.job import check_queue_name
 from penstock.errors import ConfigError
@@ -130,8 +131,7 @@ def read_queues(text: str) -> list[str]:
 
 def set_up_output(level: str) -> None:
     """Standard output by the line, and the log on it, unless the application has set up logging itself."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the real ones can
+    prepare_streams(line_buffered=True)
     if not logging.getLogger().handlers:
         logging.basicConfig(
             level=level.upper(), stream=sys.stdout, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"

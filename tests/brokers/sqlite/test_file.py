@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import apsw
 import pytest
@@ -259,6 +260,34 @@ def test_a_file_that_is_removed_is_made_anew_and_said(
     fresh.enqueue([], Origin("opens", 1))
     assert fresh._database.rows("SELECT id FROM jobs") == [(ids[0],)]
     fresh.close()
+
+
+def test_what_a_file_system_cannot_do_is_refused(
+    broker: SQLiteBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Connection(apsw.Connection):
+        def pragma(self, name: str, *value: Any) -> Any:
+            return "delete" if name == "journal_mode" else super().pragma(name, *value)
+
+    monkeypatch.setattr(apsw, "Connection", Connection)
+    assert "its file system has no shared memory" in _refusal(broker)
+
+
+def test_an_error_of_the_system_is_ours(broker: SQLiteBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(file, "make", broken)
+    assert "Input/output error" in _refusal(broker, BrokerUnavailable)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make such a file")
+def test_what_lies_beside_the_file_has_its_group(put: Callable[..., list[str]], path: Path) -> None:
+    path.touch()
+    os.chown(path, -1, 12345)
+    put(b"{}")
+    beside = [entry for entry in path.parent.iterdir() if entry.name.startswith("jobs.db")]
+    assert {entry.stat().st_gid for entry in beside} == {12345}
 
 
 def test_a_name_that_needs_quoting(tmp_path: Path) -> None:

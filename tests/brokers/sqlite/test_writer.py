@@ -17,6 +17,7 @@ from penstock.core.job import Job, Origin
 from penstock.core.settlement import Done
 from penstock.errors import BrokerError, BrokerRejected
 from penstock.ports.broker import WorkerCard
+from penstock.ports.inspector import Deleting
 
 MAX_BYTES = 1 << 20
 
@@ -239,6 +240,39 @@ def test_a_closed_consumer_says_so(broker: SQLiteBroker) -> None:
         with pytest.raises(BrokerError, match="is closed"):
             await consumer.beat(600)
         await consumer.close()
+        await broker.close()
+
+    asyncio.run(used())
+
+
+def test_a_line_that_begins_with_many_expired_jobs_is_cut_into_steps(
+    broker: SQLiteBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.brokers.sqlite.claiming._EXPIRED_AT_ONCE", 10)
+
+    async def used() -> None:
+        await broker.open()
+        jobs = [Job(f"q:{n}", "q", b"", expires_s=5) for n in range(45)]
+        await broker.enqueue([*jobs, Job("q:good", "q", b"")], Origin("p", 1))
+        broker.clock_shift_s = 10
+        consumer = await broker.consumer(["q"], window=1, lease_s=600, card=WorkerCard("w", "tests"))
+        for wait_s in (30, 0):
+            (delivery,) = (await consumer.fetch(1, MAX_BYTES, wait_s)).deliveries
+            assert delivery.id == "q:good"
+            (counts,) = await broker.queues()
+            assert (counts.ready, counts.running) == (0, 1)
+            await consumer.settle([Done(delivery)], 1)
+            await broker.enqueue([Job("q:good", "q", b"")], Origin("p", 2))
+        await broker.close()
+
+    asyncio.run(used())
+
+
+def test_what_is_no_id_is_not_stored(broker: SQLiteBroker) -> None:
+    async def used() -> None:
+        await broker.open()
+        assert await broker.get("no id") is None
+        assert await broker.change(["no id", "q:nothing"], Deleting()) == []
         await broker.close()
 
     asyncio.run(used())

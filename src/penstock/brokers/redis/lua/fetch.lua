@@ -45,20 +45,18 @@ local function skip(id)
   end
 end
 
--- Whether the job may start: it is the one that the entry stands for, and has not expired.
-local function live(id, line, body, n)
+-- Whether the job may not start: it is not the one that the entry stands for, or it has expired.
+local function gone(id, line, body, n)
   if not body or n[9] ~= line then
     skip(id)
-    return false
+    return true
   end
-  if n[7] > 0 then
+  if n[7] > 0 and n[7] <= now then
     call('ZREM', EXPIRY, id)
-    if n[7] <= now then
-      finish(id, 'expired', tonumber(ARGV[10]), n, n[8], '0')
-      return false
-    end
+    finish(id, 'expired', tonumber(ARGV[10]), n, n[8], '0')
+    return true
   end
-  return true
+  return false
 end
 
 -- The ids of entries, and the lines of those that name one.
@@ -86,15 +84,18 @@ local function take(priority, names)
   local at = #ids
   for i, id in ipairs(named) do
     local body = found[i]
-    if body and bytes + #body > max_bytes and (at > 0 or not alone) then
-      full = true
-      for back = #names, i, -1 do
-        call('LPUSH', line_of(priority), names[back])
-      end
-      return
-    end
     local n = (notes[i] or lines[i] or not body) and read_notes(notes[i])
-    if not n or live(id, lines[i] or 0, body, n) then
+    if not (n and gone(id, lines[i] or 0, body, n)) then
+      if bytes + #body > max_bytes and (at > 0 or not alone) then
+        full = true
+        for back = #names, i, -1 do
+          call('LPUSH', line_of(priority), names[back])
+        end
+        return
+      end
+      if n and n[7] > 0 then
+        call('ZREM', EXPIRY, id)
+      end
       at = at + 1
       ids[at], bodies[at], digits[at] = id, body, priority
       bytes = bytes + #body

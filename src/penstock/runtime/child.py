@@ -181,9 +181,8 @@ class Child:
                 self._job = _Job(said)
                 self._give(self._job)
             case Asked() if job is not None and job.work.delivery.token == said.token:
-                job.ask = (
-                    said.why
-                )  # before the run is looked for: the main thread sets and looks the other way round
+                # Before the run is looked for: the main thread sets and looks the other way round.
+                job.ask = said.why
                 if job.run is not None:
                     job.run.ask = said.why
                 if job.task is not None and self._loop is not None:
@@ -291,13 +290,13 @@ def main(arguments: list[str]) -> int:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)
     die_with(int(arguments[1]))
-    wire = socket.socket(fileno=int(arguments[0]))
-    wire.set_inheritable(False)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the real one can
-    try:
-        return Child(wire).main()
-    except ConnectionError:  # the worker is gone
-        return EXIT_ORPHAN
+    with socket.socket(fileno=int(arguments[0])) as wire:
+        wire.set_inheritable(False)
+        try:
+            return Child(wire).main()
+        except ConnectionError:  # the worker is gone
+            return EXIT_ORPHAN
 
 
 if __name__ == "__main__":

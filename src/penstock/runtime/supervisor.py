@@ -168,6 +168,7 @@ class Supervisor:
                     slot.ward.hear(data, monotonic())
                 else:
                     self._close(slot)
+                    slot.ward.let_go()
         if self._guard:
             for slot in self._slots:
                 if slot.pid and slot.ward is not None and slot.ward.due(monotonic()):

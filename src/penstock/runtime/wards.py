@@ -79,6 +79,10 @@ class Ward:
             self._given_up = False
             self._hang_up()
 
+    def let_go(self) -> None:
+        """It wants no beats: it has closed its end."""
+        self._given_up = True
+
     def wait_s(self, mono_now: float) -> float:
         """Seconds until ``due`` may say yes."""
         if not self.ready or self._given_up:

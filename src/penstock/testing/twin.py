@@ -99,9 +99,14 @@ class Twin:
         self._broker.clock_shift_s += units * UNIT_S
         forgotten = [stored.forget_at for stored in self._model.jobs.values() if stored.forget_at is not None]
         self._forgot_at = max([self._forgot_at, *(moment for moment in forgotten if moment <= self.now)])
+        # What is forgotten once stays so, though the clock goes back.
         for worker in self.workers:
             if self.now - worker.heard_at >= LEASE_S:
                 worker.heard_at = -math.inf
+            if worker.last is not None and self.now - worker.last[2] >= KEEP_NUMBER_S:
+                worker.last = None
+        for producer in [p for p, (_, _, at) in self._last.items() if self.now - at >= KEEP_NUMBER_S]:
+            del self._last[producer]
         self._unseen = True
 
     def settle_down(self) -> None:
@@ -140,9 +145,7 @@ class Twin:
         if producer not in self._last:
             return
         self.settle_down()
-        jobs, answer, at = self._last[producer]
-        if abs(self.now - at) > KEEP_NUMBER_S:
-            return
+        jobs, answer, _ = self._last[producer]
         origin = Origin(producer, self._calls[producer])
         assert self._model.enqueue(self.now, jobs, origin) == answer
         assert list(self._runner.run(self._broker.enqueue(jobs, origin))) == answer
@@ -202,7 +205,7 @@ class Twin:
 
     def settle_again(self, worker: Worker) -> None:
         """The last call once more, with its number."""
-        if worker.last is not None and abs(self.now - worker.last[2]) < KEEP_NUMBER_S:
+        if worker.last is not None:
             self.settle_down()
             self._settle(worker, *worker.last[:2])
 

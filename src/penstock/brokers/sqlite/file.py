@@ -68,7 +68,7 @@ def check_place(path: Path) -> list[str]:
         )
     if kind in _IN_MEMORY:
         return [f"SQLite file {path} lies in memory ({kind}): its jobs are gone when the machine restarts"]
-    if kind.startswith("fuse"):
+    if kind.startswith("fuse") or kind == "virtiofs":
         return [f"SQLite file {path} lies on {kind}: make sure that it is a local disk and knows locks"]
     return []
 

@@ -274,19 +274,17 @@ def test_a_worker_that_is_gone_while_a_job_runs(wire: Wire, bell: Doorbell) -> N
 
 @ends_a_thread
 def test_a_wire_that_breaks(wire: Wire, bell: Doorbell, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(line: Line, value: FromChild) -> None:
         raise OSError("broken")
 
     wire.start()
     assert isinstance(wire.hear(), Ready)
-    monkeypatch.setattr(module, "select", type("select", (), {"select": broken}))
-    wire.work(tasks.stops_early)
-    bell.wait("begun")
+    monkeypatch.setattr(Line, "say", broken)
+    wire.work(tasks.obedient)  # its progress cannot be told
     wait_for(lambda: wire.exits == [1])
     assert wire.child._job is not None
     assert wire.child._job.run is not None
-    wire.cut()
-    wire.child._job.run.stopping = True
+    wire.child._job.run.ask = Ask.CANCEL
     assert ended(wire) is None
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +18,11 @@ from penstock import JobCancelled, JobFailed, JobState, Penstock
 from penstock.core.spec import declare
 from penstock.ids import new_id
 from penstock.runtime import process_lane
+from penstock.runtime.frames import Logged
+from penstock.runtime.run import Ask
 from tests.faults.processes import gone
 from tests.runtime import children_app as tasks
+from tests.runtime.bench import run_of, spec_of
 from tests.runtime.conftest import WITHIN_S, Beside, Doorbell, wait_for
 
 REFERENCE = "tests.runtime.children_app:app"
@@ -349,3 +355,86 @@ def test_lanes_share_the_slots(start: Start) -> None:
     jobs = [task.delay() for _ in range(10) for task in (tasks.on_thread, tasks.on_loop, tasks.count)]
     here = [job.result(WITHIN_S) == os.getpid() for job in jobs]
     assert here == [True, True, False] * 10
+
+
+# --- the lane alone
+
+
+def test_asked_too_late(start: Start) -> None:
+    """The child has said what became of the run, and the executor has not heard it yet."""
+    beside = start()
+    tasks.add.delay(1, 1).result(WITHIN_S)
+    lane = lane_of(beside)
+    ended = run_of(spec_of(tasks.add.spec.function))
+    ended.ask = Ask.CANCEL
+    done = threading.Event()
+
+    def ask() -> None:
+        lane.ask(ended)
+        done.set()
+
+    beside.worker._post(ask)
+    assert done.wait(WITHIN_S)
+
+
+def test_an_application_whose_threads_outlive_its_failure(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "half_loaded.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\nraise ValueError('half')"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    start(app_reference="half_loaded:app")
+    tasks.add.delay(1, 1)
+    wait_for(lambda: "half_loaded:app: ValueError: half" in caplog.text)
+
+
+def test_a_child_that_will_not_end_is_killed(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "stays.py").write_text(
+        "import threading, time\n"
+        "from tests.runtime.children_app import app\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.setattr(process_lane, "CLOSE_WITHIN_S", 0.2)
+    monkeypatch.setattr(process_lane.ProcessLane.join, "__defaults__", (0.2,))
+    beside = start(app_reference="stays:app")
+    pid, _ = tasks.count.delay().result(WITHIN_S)
+    beside.stop()
+    assert beside.end() == 0
+    assert f"child process {pid} did not end in 0.2 s and was killed" in caplog.text
+    assert gone(pid)
+
+
+def test_killed_before_it_has_begun(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lane closes while a child's thread is still starting the process."""
+    go = threading.Event()
+    popen = subprocess.Popen
+    started: list[int] = []
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        assert go.wait(WITHIN_S)
+        process = popen(*args, **kwargs)
+        started.append(process.pid)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    beside = start()
+    job = tasks.add.delay(1, 1)
+    wait_for(lambda: bool(lane_of(beside)._children))
+    beside.stop()
+    wait_for(lambda: not beside.worker._io_loop or beside.worker._io_loop.is_closed())
+    go.set()
+    assert beside.end() == 0
+    assert gone(started[0])
+    assert job.status() is JobState.READY
+
+
+def test_levels_below_the_workers_are_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    process_lane._log(Logged("shop", logging.WARNING, "not this", "a.py", 1, 5.0))
+    process_lane._log(Logged("shop", logging.ERROR, "this", "a.py", 1, 5.0))
+    assert [record.getMessage() for record in caplog.records] == ["this"]
+    assert caplog.records[0].created == 5.0

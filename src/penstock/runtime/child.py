@@ -50,7 +50,7 @@ from penstock.runtime.outcome import not_begun, unknown
 from penstock.runtime.resources import ResourcePool
 from penstock.runtime.run import Ask, Home, Run, run_of
 
-TELL_EVERY_S: Final = 0.2
+TELL_EVERY_MS: Final = 200
 RECEIVE_BYTES: Final = 262_144
 EXIT_UNFIT: Final = 2
 EXIT_ORPHAN: Final = 1
@@ -156,13 +156,15 @@ class Child:
 
     def _listen(self) -> None:
         """On its own thread: hears the worker, and sends progress while a job runs."""
+        poll = select.poll()  # select() knows no descriptor above 1,023
+        poll.register(self._wire, select.POLLIN)
         data = b""  # whatever came right behind the first words is in the inbox
         try:
             while True:
                 for part in self._inbox.feed(data):
                     self._hear(part)
                 job = self._job
-                while job is not None and not select.select([self._wire], [], [], TELL_EVERY_S)[0]:
+                while job is not None and not poll.poll(TELL_EVERY_MS):
                     self._tell(job)
                     job = self._job
                 data = self._wire.recv(RECEIVE_BYTES)

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -149,15 +148,16 @@ class _Child:
             self._loop.remove_writer(self._wire)
 
     def _readable(self) -> None:
-        if not self._receive():
-            self._loop.remove_reader(self._wire)
+        with contextlib.suppress(BlockingIOError):
+            if not self._receive():
+                self._loop.remove_reader(self._wire)
 
     def _receive(self) -> bool:
-        """Takes what has come; says whether more may."""
+        """Takes what has come; says whether it was anything but the end."""
         try:
             data = self._wire.recv(RECEIVE_BYTES)
-        except OSError as error:
-            return isinstance(error, BlockingIOError)
+        except ConnectionError:  # it is gone; its end is told by its thread
+            return False
         for part in self._inbox.feed(data):
             self._lane.heard(self, decode_from_child(part))
         return bool(data)
@@ -165,9 +165,9 @@ class _Child:
     def _ended(self, ended: Ended) -> None:
         if self._wire.fileno() < 0:  # the lane has closed
             return
-        self._loop.remove_reader(self._wire)
-        while select.select([self._wire], [], [], 0)[0] and self._receive():
-            pass  # what it said before
+        with contextlib.suppress(BlockingIOError):  # what it has started may keep the wire open
+            while self._receive():  # what it said before
+                continue
         self.let_go()
         self._lane.ended(self, ended)
 
@@ -234,8 +234,8 @@ class ProcessLane:
 
     def ask(self, run: Run) -> None:
         """Tells the child, and kills it where the job has not ended shortly after."""
-        child: _Child = run.handle
-        if child.run is run and run.ask is not None:
+        child: _Child | None = run.handle
+        if child is not None and run.ask is not None:
             child.say(Asked(run.delivery.token, run.ask))
             child.after(KILL_AFTER_S, child.kill)
 
@@ -339,6 +339,7 @@ class ProcessLane:
                 self._free(child)
             case Unfit(reason):
                 child.unfit = reason
+                child.after(KILL_AFTER_S, child.kill)  # what it has imported may keep it from ending
             case Told(data):
                 if child.run is not None:
                     child.run.home.tell(child.run.delivery, data)
@@ -356,7 +357,9 @@ class ProcessLane:
         self._children.discard(child)
         if child in self._idle:
             self._idle.remove(child)
-        run = child.run
+        run, child.run = child.run, None
+        if run is not None:
+            run.handle = None
         if not child.ready:
             self._failed_to_start(child, ended)
         elif run is None:

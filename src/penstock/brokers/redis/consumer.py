@@ -149,7 +149,8 @@ class RedisConsumer:
         """Claims from one queue; says what its script said, and what the other queues said when asked."""
         while True:
             commands = [self._claim_command(queue, limit, max_bytes, alone)]
-            commands += [PEEK.call(self._names[other], (self._broker.clock_shift_s,)) for other in others]
+            look = (self._broker.clock_shift_s, self.id, self._lease_s)
+            commands += [PEEK.call(self._names[other], look) for other in others]
             if pause_s is not None:
                 # The claim stands behind the pop on the same connection: the server runs it the moment the pop
                 # returns.

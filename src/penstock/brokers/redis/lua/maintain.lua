@@ -56,8 +56,7 @@ end
 
 local over = {}
 if waiting_s == 0 then
-  -- Few at a time: all that they hold is put into one order.
-  over = call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 8)
+  over = call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 100)
 end
 local more = 0
 if math.max(promoted, expired, most) >= limit then

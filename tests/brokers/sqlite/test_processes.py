@@ -135,13 +135,12 @@ def test_a_waiting_worker_is_woken_by_another_process(start: Start, put: Callabl
 
 
 def test_a_process_that_is_stopped_in_a_write_is_told_from_a_slow_one(
-    address: Address, start: Start, put: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+    address: Address, start: Start, put: Callable[..., list[str]]
 ) -> None:
     put(b"{}")
     holder = start("hold", first="holding")
-    monkeypatch.setattr("penstock.brokers.sqlite.turnstile._PATIENCE_S", 0.2)
-    monkeypatch.setattr("penstock.brokers.sqlite.database._BUSY_MS", 200)
     producer = open_blocking(address)
+    producer.answer_s = 0.4
     with pytest.raises(BrokerUnavailable, match="has held its write lock for too long"):
         producer.enqueue([Job("q:1", "q", b"{}")], Origin("p", 1))
     holder.communicate("")

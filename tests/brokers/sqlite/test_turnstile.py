@@ -10,7 +10,6 @@ from threading import Event, Thread
 
 import pytest
 
-from penstock.brokers.sqlite import turnstile
 from penstock.brokers.sqlite.turnstile import Turnstile
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it has no such locks")
@@ -63,10 +62,10 @@ def test_one_at_a_time_and_who_has_just_had_it_lets_the_waiting_in(gates: list[T
 
 
 def test_a_wait_that_lasts_too_long_goes_on_without_it(
-    gates: list[Turnstile], monkeypatch: pytest.MonkeyPatch
+    gates: list[Turnstile],
 ) -> None:
-    monkeypatch.setattr(turnstile, "_PATIENCE_S", 0.05)
     stopped, _, producer = gates
+    producer.patience_s = 0.05
     holder = Stand(stopped)
     assert holder.inside.wait(30)
     for _ in range(2):
@@ -82,10 +81,10 @@ def test_a_wait_that_lasts_too_long_goes_on_without_it(
 
 
 def test_who_is_in_line_and_gives_up_lets_the_line_go_on(
-    gates: list[Turnstile], monkeypatch: pytest.MonkeyPatch
+    gates: list[Turnstile],
 ) -> None:
-    monkeypatch.setattr(turnstile, "_PATIENCE_S", 0.05)
     stopped, patient, producer = gates
+    producer.patience_s = 0.05
     holder = Stand(stopped)
     assert holder.inside.wait(30)
     waiting = Stand(patient)

@@ -212,7 +212,6 @@ def test_a_reader_in_the_way_of_emptying_it_is_no_error(
     broker: SQLiteBroker, put: Callable[..., list[str]], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("penstock.brokers.sqlite.database._LONGEST_LOG_BYTES", 0)
-    monkeypatch.setattr("penstock.brokers.sqlite.database._BUSY_MS", 50)
     put(*[b"x" * 1000] * 100)
     reader = apsw.Connection(str(path))
     reader.execute("BEGIN")

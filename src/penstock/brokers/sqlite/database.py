@@ -31,6 +31,7 @@ _log: Final = logging.getLogger(__name__)
 _BUSY_MS: Final = 5_000
 # A fork waits so long for a call of another thread to end; longer than any that goes well.
 _FORK_WAITS_S: Final = 3.0
+_TRIM_WAITS_MS: Final = 20
 _LONGEST_LOG_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -291,8 +292,11 @@ class Database:
         self._trim = False
         log = Path(f"{self.path}-wal")
         if log.exists() and log.stat().st_size > _LONGEST_LOG_BYTES:
-            with suppress(apsw.BusyError, apsw.LockedError):  # somebody reads; the next round tries again
+            # Everybody waits meanwhile. Where somebody reads, the next round tries again.
+            self.connection.set_busy_timeout(_TRIM_WAITS_MS)
+            with suppress(apsw.BusyError, apsw.LockedError):
                 self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self.connection.set_busy_timeout(self._busy_ms)
 
     # What operations use
 

@@ -65,9 +65,10 @@ def refused(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     return str(caught.value)
 
 
-def decoding_refused(function: Callable[..., Any], args: bytes, kwargs: bytes = b"{}") -> str:
+def decoding_refused(function: Callable[..., Any], args: bytes, kwargs: bytes | None = None) -> str:
+    named = NO_KWARGS if kwargs is None else msgspec.Raw(kwargs)
     with pytest.raises(InvalidArguments) as caught:
-        Arguments(function, "tasks.t").decode(msgspec.Raw(args), msgspec.Raw(kwargs))
+        Arguments(function, "tasks.t").decode(msgspec.Raw(args), named)
     return str(caught.value)
 
 
@@ -381,3 +382,30 @@ def test_results_have_their_type() -> None:
 
     assert Arguments(function, "t").result_kind is Point
     assert Arguments(lambda: None, "t").result_kind is Any
+
+
+class Checked(msgspec.Struct, forbid_unknown_fields=True):
+    colour: Colour
+
+    def __post_init__(self) -> None:
+        raise ValueError("hunter2 is what somebody passed")
+
+
+@pytest.mark.parametrize(
+    ("kind", "args"),
+    [
+        (list[Colour], b'[["hunter2"]]'),
+        (Checked, b'[{"colour":"red","hunter2":1}]'),
+        (Checked, b'[{"colour":"red"}]'),
+        (Model, b'[{"name":"a","at":"hunter2"}]'),
+        (UUID, b'["hunter2"]'),
+        (datetime, b'["hunter2"]'),
+        (Annotated[str, msgspec.Meta(pattern="^a")], b'["hunter2"]'),
+    ],
+    ids=["enum", "unknown-field", "own-check", "pydantic", "uuid", "datetime", "pattern"],
+)
+def test_a_secret_does_not_appear_whatever_refuses_it(kind: Any, args: bytes) -> None:
+    text = decoding_refused(takes(kind), args)
+    assert "hunter2" not in text
+    assert text.startswith("tasks.t: ")
+    assert len(text) > len("tasks.t: ") + 5

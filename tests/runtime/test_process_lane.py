@@ -365,7 +365,7 @@ def test_asked_too_late(start: Start) -> None:
     beside = start()
     tasks.add.delay(1, 1).result(WITHIN_S)
     lane = lane_of(beside)
-    ended = run_of(spec_of(tasks.add.spec.function))
+    ended = run_of(spec_of(tasks.add.spec.function), 1, 1)
     ended.ask = Ask.CANCEL
     done = threading.Event()
 

@@ -70,6 +70,10 @@ def test_other_signals_are_passed_on(bell: Doorbell) -> None:
         for number in (signal.SIGTSTP, signal.SIGUSR1):
             process.signal(number)
             assert {int(bell.wait(number.name)) for _ in range(2)} == pids
+        victim = pids.pop()
+        os.kill(victim, signal.SIGKILL)
+        [new] = ready(bell, 1)
+        assert int(bell.wait("SIGTSTP")) == new  # what is quiet stays so
 
 
 def test_a_worker_that_dies_is_replaced(bell: Doorbell) -> None:

@@ -205,7 +205,7 @@ class Child:
         data = None if job.run is None else job.run.progress
         if data is not None and data is not job.told:
             job.told = data
-            self._line.say(Told(data))
+            self._line.say(Told(job.work.delivery.token, data))
 
     # --- the jobs
 

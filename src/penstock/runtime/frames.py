@@ -59,8 +59,9 @@ class Unfit(msgspec.Struct, tag=True):
 
 
 class Told(msgspec.Struct, tag=True):
-    """Progress of the running job, as JSON."""
+    """Progress of the delivery of this token, as JSON. It may come after that one's settlement."""
 
+    token: int
     data: bytes
 
 

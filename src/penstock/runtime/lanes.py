@@ -275,7 +275,7 @@ class LoopLane:
         # Eager where Python can: a coroutine that never waits ends here, without a turn of the loop.
         if sys.version_info >= (3, 12):
             task = asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
-        else:
+        else:  # pragma: no cover - measured on a newer one
             task = loop.create_task(coroutine, context=context)
         if not task.done():
             run.handle = task

@@ -31,7 +31,6 @@ from penstock.runtime.frames import (
     Inbox,
     Logged,
     Ready,
-    Settled,
     Stopping,
     ToChild,
     Told,
@@ -340,12 +339,12 @@ class ProcessLane:
             case Unfit(reason):
                 child.unfit = reason
                 child.after(KILL_AFTER_S, child.kill)  # what it has imported may keep it from ending
-            case Told(data):
-                if child.run is not None:
+            case Told(token, data):
+                if child.run is not None and child.run.delivery.token == token:
                     child.run.home.tell(child.run.delivery, data)
             case Logged():
                 _log(said)
-            case Settled():
+            case _:  # Settled
                 run, child.run = child.run, None
                 assert run is not None
                 run.handle = None

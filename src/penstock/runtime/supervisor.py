@@ -56,6 +56,12 @@ class _Slot:
         self.mono_retry = 0.0
         self.reading = -1
         self.ward: Ward | None = None
+        self.quiet = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has been heard: it reached its broker, and listens to signals."""
+        return self.ward is not None and self.ward.ready
 
     def __str__(self) -> str:
         return f"worker process {self.number} (pid {self.pid})"
@@ -82,6 +88,7 @@ class Supervisor:
         self._guard = guard
         self._signals: list[int] = []
         self._stops = 0
+        self._quiet = False
         self._fatal = 0
         self._mono_kill: float | None = None
 
@@ -138,6 +145,7 @@ class Supervisor:
             os.close(writing)
         slot.mono_started = monotonic()
         slot.ward = Ward(slot.pid, self._connect, log.warning)
+        slot.quiet = False
         log.info("%s started", slot)
 
     def _backs_off(self, slot: _Slot) -> float:
@@ -186,8 +194,19 @@ class Supervisor:
             number = self._signals.pop(0)
             if number in {signal.SIGTERM, signal.SIGINT}:
                 self._stop()
-            elif number != signal.SIGCHLD:
-                self._tell(number)
+            elif number == signal.SIGTSTP:
+                self._quiet = True
+            elif number == signal.SIGUSR1:
+                self._tell(number, only_ready=True)  # it would end one that does not listen yet
+        if self._quiet:
+            self._hush()
+
+    def _hush(self) -> None:
+        """Tells those who were not told yet, and listen by now, to take nothing new."""
+        for slot in self._slots:
+            if slot.pid and not slot.quiet and slot.is_ready:
+                slot.quiet = True
+                os.kill(slot.pid, signal.SIGTSTP)
 
     def _stop(self) -> None:
         self._stops += 1
@@ -199,9 +218,9 @@ class Supervisor:
             self._tell(signal.SIGUSR2)
             self._mono_kill = monotonic() + CLOSE_WITHIN_S
 
-    def _tell(self, number: int) -> None:
+    def _tell(self, number: int, *, only_ready: bool = False) -> None:
         for slot in self._slots:
-            if slot.pid:
+            if slot.pid and (slot.is_ready or not only_ready):
                 os.kill(slot.pid, number)
 
     def _kill_overdue(self) -> None:
@@ -253,7 +272,7 @@ class Supervisor:
             log.error("%s %s%s; %s", who, ended, times, again)
 
     def _others_ready(self, slot: _Slot) -> bool:
-        return any(other.ward is not None and other.ward.ready for other in self._slots if other is not slot)
+        return any(other.is_ready for other in self._slots if other is not slot)
 
     def _hear_out(self, slot: _Slot) -> bool:
         """Reads what it said last; says whether it had reached its broker."""

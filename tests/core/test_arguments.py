@@ -384,6 +384,14 @@ def test_results_have_their_type() -> None:
     assert Arguments(lambda: None, "t").result_kind is Any
 
 
+class Cat(msgspec.Struct, tag=True):
+    pass
+
+
+class Dog(msgspec.Struct, tag=True):
+    pass
+
+
 class Checked(msgspec.Struct, forbid_unknown_fields=True):
     colour: Colour
 
@@ -398,11 +406,12 @@ class Checked(msgspec.Struct, forbid_unknown_fields=True):
         (Checked, b'[{"colour":"red","hunter2":1}]'),
         (Checked, b'[{"colour":"red"}]'),
         (Model, b'[{"name":"a","at":"hunter2"}]'),
+        (Cat | Dog, b'[{"type":"hunter2"}]'),
         (UUID, b'["hunter2"]'),
         (datetime, b'["hunter2"]'),
         (Annotated[str, msgspec.Meta(pattern="^a")], b'["hunter2"]'),
     ],
-    ids=["enum", "unknown-field", "own-check", "pydantic", "uuid", "datetime", "pattern"],
+    ids=["enum", "unknown-field", "own-check", "pydantic", "tag", "uuid", "datetime", "pattern"],
 )
 def test_a_secret_does_not_appear_whatever_refuses_it(kind: Any, args: bytes) -> None:
     text = decoding_refused(takes(kind), args)

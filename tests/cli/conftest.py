@@ -9,7 +9,7 @@ import pytest
 from tests.cli.shell import Shell
 
 TASKS = """
-import asyncio
+import asyncio, pathlib, time
 from datetime import timedelta
 from uuid import UUID
 from penstock import Penstock, Retry, current_job
@@ -37,6 +37,12 @@ def order(id: UUID, within: timedelta) -> str:
 async def hold() -> None:
     print("holding", current_job().id)
     await asyncio.sleep(3600)
+
+@app.task
+def stubborn(until_there: str) -> None:
+    print("stubborn", current_job().id)
+    while not pathlib.Path(until_there).exists():
+        time.sleep(0.02)
 """
 
 

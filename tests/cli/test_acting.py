@@ -181,13 +181,16 @@ def test_cancel_what_runs(shell: Shell) -> None:
 
 
 def test_a_running_job_is_asked_once(shell: Shell) -> None:
-    with shell.worker(PENSTOCK_LEASE="600") as worker:  # it hears of it with its next beat, much later
-        id = shell.enqueue("tasks.hold")
-        worker.wait_for(f"holding {id}")
+    end = shell.folder / "end"
+    with shell.worker() as worker:
+        id = shell.enqueue("tasks.stubborn", str(end))
+        worker.wait_for(f"stubborn {id}")
         assert shell("cancel", "--queue", "default").out == "cancelled 1 job\n"
         assert shell("job", id, "--json").json()["cancel_requested"] is True
         assert shell("cancel", "--queue", "default").out == "cancelled 0 jobs\n"
         assert shell("cancel", id).out == "cancelled 1 of 1 job\n"
+        end.touch()
+        assert worker.end() == 0
 
 
 def test_cancel_more_than_a_slice_over_several_queues(shell: Shell) -> None:

@@ -72,6 +72,13 @@ def test_a_job_never_waits_behind_one_that_has_a_thread(finished: Finished) -> N
     lane.close()
 
 
+def test_a_thread_looks_once_more_before_it_sleeps(finished: Finished) -> None:
+    lane = ThreadLane(1, ResourcePool(), finished)
+    lane._backlog.append(run(lambda: None))
+    lane._sleep()
+    assert lane._sleepers == 0
+
+
 def test_threads_are_started_as_they_are_needed(finished: Finished) -> None:
     lane = ThreadLane(2, ResourcePool(), finished)
     go = threading.Event()

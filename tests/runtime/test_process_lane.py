@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -18,7 +19,9 @@ from penstock import JobCancelled, JobFailed, JobState, Penstock
 from penstock.core.spec import declare
 from penstock.ids import new_id
 from penstock.runtime import process_lane
-from penstock.runtime.frames import Logged
+from penstock.runtime.ended import Ended
+from penstock.runtime.frames import Inbox, Logged, Stopping, Told, frame
+from penstock.runtime.process_lane import ProcessLane
 from penstock.runtime.run import Ask
 from tests.faults.processes import gone
 from tests.runtime import children_app as tasks
@@ -438,3 +441,107 @@ def test_levels_below_the_workers_are_not_shown(caplog: pytest.LogCaptureFixture
     process_lane._log(Logged("shop", logging.ERROR, "this", "a.py", 1, 5.0))
     assert [record.getMessage() for record in caplog.records] == ["this"]
     assert caplog.records[0].created == 5.0
+
+
+class Wire:
+    """A socket that does what a test says."""
+
+    def __init__(self, *does: object) -> None:
+        self._does = list(does)
+        self.closed = False
+
+    def fileno(self) -> int:
+        return -1 if self.closed else 999
+
+    def send(self, data: bytes) -> int:
+        return self._next()
+
+    def recv(self, most: int) -> bytes:
+        return self._next()
+
+    def _next(self) -> Any:
+        done = self._does.pop(0)
+        if isinstance(done, Exception):
+            raise done
+        return done
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Loop:
+    """Notes what is watched."""
+
+    def __init__(self) -> None:
+        self.watched: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: self.watched.append(name)
+
+
+@pytest.fixture
+def child() -> process_lane._Child:
+    """One without a process."""
+    made = object.__new__(process_lane._Child)
+    made._loop = Loop()  # type: ignore[assignment]
+    made._unsent = bytearray()
+    made._inbox = Inbox()
+    made._timer = None
+    made._lane = ProcessLane(1, REFERENCE, lambda settlement: None)
+    made._lane._stopping = True
+    made.run = None
+    made.ready = made.retired = False
+    return made
+
+
+def test_a_wire_that_takes_little_at_a_time(child: process_lane._Child) -> None:
+    size = len(frame(Stopping()))
+    child._wire = Wire(BlockingIOError(), 3, size - 3 + size)  # type: ignore[assignment]
+    child.say(Stopping())
+    child.say(Stopping())  # goes behind the first
+    child._write()
+    child._write()
+    assert child._loop.watched == ["add_writer", "add_writer", "remove_writer"]  # type: ignore[attr-defined]
+
+
+def test_a_wire_that_is_gone(child: process_lane._Child) -> None:
+    child._wire = Wire(BrokenPipeError(), ConnectionResetError(), BlockingIOError())  # type: ignore[assignment]
+    child.say(Stopping())
+    assert not child._unsent
+    child._readable()
+    child._readable()
+    assert child._loop.watched == ["remove_writer", "remove_reader"]  # type: ignore[attr-defined]
+
+
+def test_an_end_after_the_lanes(child: process_lane._Child) -> None:
+    child._wire = Wire(b"")  # type: ignore[assignment]
+    child._ended(Ended(0))  # while the worker drains: nobody complains
+    assert child._wire.fileno() < 0
+    child._ended(Ended(0))
+    loop = asyncio.new_event_loop()
+    loop.close()
+    child._loop = loop
+    child._post(Ended(0))
+
+
+def test_progress_of_a_job_that_has_ended(child: process_lane._Child) -> None:
+    told: list[tuple[int, bytes]] = []
+    child.run = run_of(spec_of(tasks.add.spec.function), 1, 1, told=told)
+    token = child.run.delivery.token
+    child._lane.heard(child, Told(token - 1, b"stale"))
+    child._lane.heard(child, Told(token, b"new"))
+    child.run = None
+    child._lane.heard(child, Told(token, b"late"))
+    assert told == [(token, b"new")]
+
+
+def test_what_was_cancelled_while_it_waited(child: process_lane._Child) -> None:
+    settled: list[object] = []
+    lane = ProcessLane(1, REFERENCE, settled.append)
+    lane._stopping = True
+    run = run_of(spec_of(tasks.add.spec.function), 1, 1)
+    run.ask = Ask.CANCEL
+    lane.submit([run])
+    assert [type(each).__name__ for each in settled] == ["Cancelled"]
+    lane.ask(run)
+    process_lane._Child.at_once(child)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,11 @@ from penstock import (
     current_job,
 )
 from penstock.errors import PenstockError
-from penstock.ports.broker import Broker
+from penstock.ports.broker import Beat, Broker, Command, Consumer, Started, WorkerCard
+from penstock.runtime import worker as worker_module
+from penstock.runtime.stacks import every_stack
+from penstock.runtime.worker import Worker, WorkerSettings
+from tests.runtime.bench import delivery
 from tests.runtime.conftest import WITHIN_S, Beside, Working, wait_for
 
 
@@ -624,3 +629,229 @@ def _gone(look: Callable[[], object]) -> bool:
     except LookupError:
         return True
     return False
+
+
+# --- crashes and suspects
+
+
+async def _lose(app: Penstock, started: int, lease_s: float) -> None:
+    """A worker takes what is there, marks some of it as started, and is never seen again."""
+    broker = app.connect()
+    await broker.open()
+    card = WorkerCard("lost", "test")
+    consumer = await broker.consumer(["default"], window=100, lease_s=lease_s, card=card)
+    fetched = (await consumer.fetch(100, 10**6, 0)).deliveries
+    await consumer.beat(lease_s, [Started(delivery) for delivery in fetched[:started]])
+
+
+def test_suspects_run_one_at_a_time_and_the_guilty_one_is_poison(app: Penstock, working: Working) -> None:
+    lock = threading.Lock()
+    running = most = 0
+
+    @app.task
+    def work(number: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.005)
+        with lock:
+            running -= 1
+        return number
+
+    jobs = work.delay_many([(number,) for number in range(8)])
+    app.call(_lose(app, 1, 0.2))
+    with working(lease_s=0.2, max_crashes=1):
+        with pytest.raises(JobFailed) as caught:
+            jobs[0].result(WITHIN_S)
+        assert caught.value.cause == "poison"
+        assert [job.result(WITHIN_S) for job in jobs[1:]] == list(range(1, 8))
+    assert most == 1
+
+
+def test_at_most_once_is_not_run_again(app: Penstock, working: Working) -> None:
+    ran: list[int] = []
+
+    @app.task(delivery="at_most_once")
+    def work(number: int) -> int:
+        ran.append(number)
+        return number
+
+    started, waiting = work.delay_many([(0,), (1,)])
+    app.call(_lose(app, 1, 0.2))
+    with working(lease_s=0.2):
+        with pytest.raises(JobFailed) as caught:
+            started.result(WITHIN_S)
+        assert caught.value.cause == "lost"
+        assert waiting.result(WITHIN_S) == 1  # it had not begun
+        assert work.delay(2).result(WITHIN_S) == 2
+    assert ran == [1, 2]
+
+
+def test_what_is_lost_is_not_recorded(
+    app: Penstock, working: Working, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    @app.task
+    def work() -> int:
+        begun.set()
+        assert go.wait(WITHIN_S)
+        return 1
+
+    with working() as beside:
+        job = work.delay()
+        assert begun.wait(WITHIN_S)
+        worker = beside.worker
+        [run] = worker._executor.held()
+        worker._post(lambda: worker._on_beat(Beat(lost=frozenset({run.delivery.token}))))
+        wait_for(lambda: run.ask is not None)
+        go.set()
+        assert job.status() is JobState.RUNNING
+    assert "was lost to another worker" in caplog.text
+
+
+def test_a_settlement_that_comes_too_late(
+    app: Penstock, working: Working, caplog: pytest.LogCaptureFixture
+) -> None:
+    with working() as beside:
+        worker = beside.worker
+        worker._post(lambda: worker._on_settled(1, [delivery()]))
+        wait_for(lambda: worker._lost == 1)
+    assert "came too late and were refused" in caplog.text
+
+
+# --- a broker that fails in the end
+
+
+def _with_consumer(app: Penstock, change: Callable[[Consumer], None]) -> None:
+    connect = app.connect
+
+    def changed() -> Broker:
+        broker = connect()
+        make = broker.consumer
+
+        async def consumer(*args: object, **kwargs: object) -> Consumer:
+            made = await make(*args, **kwargs)  # type: ignore[arg-type]
+            change(made)
+            return made
+
+        broker.consumer = consumer  # type: ignore[assignment,method-assign]
+        return broker
+
+    app.connect = changed  # type: ignore[method-assign]
+
+
+def test_outcomes_that_cannot_be_told(
+    app: Penstock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = threading.Event()
+
+    @app.task
+    def work() -> None:
+        ran.set()
+
+    async def gone(*_: object) -> None:
+        raise BrokerUnavailable("gone")
+
+    def change(consumer: Consumer) -> None:
+        consumer.settle = consumer.close = gone  # type: ignore[assignment,method-assign]
+
+    monkeypatch.setattr(worker_module, "CLOSE_WITHIN_S", 0.1)
+    _with_consumer(app, change)
+    work.delay()
+    beside = Beside(app)
+    assert ran.wait(WITHIN_S)
+    beside.stop()
+    assert beside.end() == 4
+    assert "1 outcome(s) could not be told to the broker" in caplog.text
+    assert "the lease could not be given back (gone)" in caplog.text
+
+
+def test_a_stop_before_it_runs(app: Penstock) -> None:
+    worker = Worker(app.tasks, app.connect, WorkerSettings(queues=["default"]))
+    worker.stop()
+    assert worker.run(signals=False) == 0
+    worker.stop()  # and after it has ended
+
+
+def test_one_command_is_obeyed_once(app: Penstock, working: Working) -> None:
+    with working() as beside:
+        worker = beside.worker
+        worker._post(
+            lambda: [worker._on_beat(Beat(commands=[Command("c1", "quiet")])) for _ in range(3)] and None
+        )
+        wait_for(lambda: worker._feeder.quiet)
+        worker._post(worker._feeder.resume)
+        worker._post(lambda: worker._on_beat(Beat(commands=[Command("c1", "quiet")])))
+        done = threading.Event()
+        worker._post(done.set)
+        assert done.wait(WITHIN_S)
+        assert not worker._feeder.quiet
+
+
+def test_many_unknown_names_are_bounded(app: Penstock, working: Working) -> None:
+    with working() as beside:
+        for number in range(1_200):
+            beside.worker._unknown(f"name-{number}")
+        assert len(beside.worker._unknown_seen) == 1_000
+
+
+# --- loops
+
+
+def test_nothing_blocks_the_io_loop(app: Penstock, working: Working, no_blocking: object) -> None:
+    @app.task(retry=Retry(attempts=2, base=0.01))
+    def on_thread(number: int) -> int:
+        if current_job().attempt == 1:
+            raise ValueError(number)
+        return number
+
+    @app.task
+    async def on_loop(number: int) -> int:
+        await asyncio.sleep(0.001)
+        return number
+
+    with working():
+        jobs = [task.delay(number) for number in range(50) for task in (on_thread, on_loop)]
+        assert [job.result(WITHIN_S) for job in jobs] == [number for number in range(50) for _ in range(2)]
+
+
+@pytest.mark.parametrize("has_uvloop", [True, False])
+def test_on_either_loop(
+    app: Penstock, working: Working, monkeypatch: pytest.MonkeyPatch, has_uvloop: bool
+) -> None:
+    if not has_uvloop:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+
+    @app.task
+    async def which() -> str:
+        return type(asyncio.get_running_loop()).__module__
+
+    with working() as beside:
+        assert which.delay().result(WITHIN_S).startswith("uvloop" if has_uvloop else "asyncio")
+        assert type(beside.worker._io_loop).__module__.startswith("uvloop" if has_uvloop else "asyncio")
+
+
+def test_a_worker_with_threads_alone_makes_no_loop_for_the_user(app: Penstock, working: Working) -> None:
+    @app.task
+    def work() -> None: ...
+
+    with working() as beside:
+        work.delay().result(WITHIN_S)
+        assert beside.worker._user_loop is None
+
+
+def test_stacks_while_tasks_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    def changing(loop: object) -> None:
+        raise RuntimeError("Set changed size during iteration")
+
+    async def main() -> str:
+        loop = asyncio.get_running_loop()
+        shown = every_stack([loop])
+        monkeypatch.setattr(asyncio, "all_tasks", changing)
+        return shown + "---\n" + every_stack([loop])
+
+    before, _, after = asyncio.run(main()).rpartition("---\n--- thread")
+    assert "--- task" in before
+    assert "--- task" not in after

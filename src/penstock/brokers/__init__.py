@@ -78,12 +78,17 @@ def address(url: str, namespace: str = "penstock", root: Path | None = None) -> 
         file = (root or Path.cwd()) / path[1:]
         return Address(f"sqlite:///{file.resolve()}", scheme, namespace)
     try:
-        urlsplit(url).port  # noqa: B018 - reading the port is the check
+        parts = urlsplit(url)
+        # Behind the host an @ is the rest of a password, and what is taken for the path is its beginning.
+        readable = "@" not in parts.path + parts.query + parts.fragment
+        parts.port  # noqa: B018 - reading it is the check
     except ValueError:  # its text quotes what may be a part of the password
+        readable = False
+    if not readable:
         raise ConfigError(
             f"broker URL: {scheme}://...: host and port cannot be read; write '/', '#', '?' and '@' of a password as "
             "%2F, %23, %3F and %40"
-        ) from None
+        )
     return Address(url, scheme, namespace)
 
 

@@ -45,11 +45,14 @@ def _encode_hook(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
+_UNREADABLE: Final = "cannot be read from JSON"
+
+
 def _decode_hook(kind: Any, value: Any) -> Any:
     validate = getattr(kind, "model_validate", None)
     if validate is not None:
         return validate(value)
-    raise TypeError(f"{getattr(kind, '__name__', kind)} cannot be read from JSON")
+    raise TypeError(f"{getattr(kind, '__name__', kind)} {_UNREADABLE}")
 
 
 encode: Final = msgspec.json.Encoder(enc_hook=_encode_hook).encode
@@ -109,7 +112,7 @@ class _Parameter:
                 return f"{self.name!r}: expected {expected}, got a float that is not finite"
             back = self.decoder.decode(raw)
         except msgspec.ValidationError as error:
-            return f"{refused} ({error})" if "$" in str(error) else refused
+            return f"{refused} ({_told(error)})" if "$" in str(error) else refused
         except RecursionError:
             return f"{self.name!r}: nested too deeply"
         except (TypeError, ValueError, OverflowError) as error:
@@ -121,8 +124,26 @@ class _Parameter:
         try:
             msgspec.convert(value, self.kind, builtin_types=_NATIVE, dec_hook=_decode_hook)
         except (msgspec.ValidationError, TypeError) as error:
-            return f"{refused} ({error})"
+            return f"{refused} ({_told(error)})"
         return None
+
+
+def _told(error: BaseException) -> str:
+    """What a validator says, without what it quotes of the value: arguments appear in no error and no log."""
+    text, dash, path = str(error).rpartition(" - at `")
+    if not dash:
+        text, path = path, ""
+    if error.__cause__ is not None and not text.endswith(
+        _UNREADABLE
+    ):  # a class's own words may hold anything
+        text = type(error.__cause__).__name__
+    elif text.startswith("Invalid enum value"):
+        text = "invalid enum value"
+    elif text.startswith("Invalid value"):
+        text = "invalid value"
+    elif text.startswith("Object contains unknown field"):
+        text = "unknown field"
+    return text + dash + path
 
 
 def _same(back: Any, value: Any) -> bool:
@@ -302,9 +323,10 @@ class Arguments:
         except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
             if isinstance(error, InvalidArguments):
                 raise
+            # Without its cause, which quotes the value.
             raise InvalidArguments(
-                f"{self._where}: {type(error).__name__}: {error}"[:_REASON_LENGTH]
-            ) from error
+                f"{self._where}: {type(error).__name__}: {_told(error)}"[:_REASON_LENGTH]
+            ) from None
         return tuple(decoded[: len(values)]), dict(zip(named, decoded[len(values) :], strict=True))
 
     def _decoder(self, count: int) -> Decoder:

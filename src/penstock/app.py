@@ -290,6 +290,8 @@ class Penstock:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
+            for other in [other for other in self._clients if other.is_closed()]:
+                del self._clients[other]  # closed without asyncio.run, so nothing could be closed with it
             client = self._clients[loop] = _Client(self.connect(), self.settings["enqueue_timeout"])
             async with client.opening:
                 try:

@@ -20,7 +20,7 @@ from penstock.errors import (
     PenstockError,
     ResultTimeout,
 )
-from penstock.ports.inspector import Cancelling
+from penstock.ports.inspector import Cancelling, Inspector
 from penstock.runtime.run import current
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ R = TypeVar("R")
 
 # One look of a wait without end; what is waited for is looked at again behind it.
 _LOOK_S: Final = 3600.0
+# What the broker may take to answer, beyond the wait that it was asked for.
+_ANSWER_S: Final = 0.5
 
 
 class JobProgress(msgspec.Struct, frozen=True):
@@ -175,13 +177,21 @@ class JobHandle(Generic[R]):
         mono_until = None if timeout is None else time.monotonic() + timeout
         while True:
             wait_s = _LOOK_S if mono_until is None else max(mono_until - time.monotonic(), 0.0)
-            record = await inspector.wait(self.id, min(wait_s, _LOOK_S))
+            record = await self._look(inspector, min(wait_s, _LOOK_S), timeout)
             if record is None:
                 raise self._gone()
             if record.state in ENDED:
                 return self._value(record)
             if mono_until is not None and time.monotonic() >= mono_until:
                 raise ResultTimeout(f"job {self.id} has not ended in {timeout:g} s: {self._stands(record)}")
+
+    async def _look(self, inspector: Inspector, wait_s: float, timeout_s: float | None) -> JobRecord | None:
+        """Waits in the broker; a broker that does not answer must not take longer than the caller has."""
+        try:
+            async with asyncio.timeout(None if timeout_s is None else wait_s + _ANSWER_S):
+                return await inspector.wait(self.id, wait_s)
+        except TimeoutError:
+            raise ResultTimeout(f"job {self.id}: the broker gave no answer within {timeout_s:g} s") from None
 
     def _value(self, record: JobRecord) -> R:
         envelope = _envelope(record)

@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.core.codec import VERSION, Envelope, encode_envelope
 from penstock.core.job import Job, check_job_name, check_queue_name
-from penstock.core.options import moment, seconds
+from penstock.core.options import is_text, moment, seconds
 from penstock.core.options import priority as check_priority
 from penstock.core.retry import Retry, describe
 from penstock.core.spec import TaskSpec, check_tags, refuse_option
@@ -89,8 +89,10 @@ def call_options(  # noqa: C901 - one case for each option reads best in one pla
 
 
 def _headers(value: Mapping[str, str]) -> dict[str, str]:
-    if not all(isinstance(part, str) for pair in value.items() for part in pair):
-        raise ConfigError("options: headers are a mapping of strings to strings")
+    if not all(is_text(part) for pair in value.items() for part in pair):
+        raise ConfigError(
+            "options: headers are a mapping of strings to strings (of Unicode, without surrogates)"
+        )
     return dict(value)
 
 
@@ -258,7 +260,14 @@ class Task(Generic[P, R, C]):
 def build_job(
     app: Penstock, spec: TaskSpec, options: CallOptions, args: msgspec.Raw, kwargs: msgspec.Raw
 ) -> Job:
-    """Puts encoded arguments into an envelope and the envelope into a job."""
+    """Puts encoded arguments into an envelope and the envelope into a job.
+
+    Raises:
+        ConfigError: The task runs at most once and this call would retry it.
+        PayloadTooLarge: The body is above ``max_body``.
+    """
+    if spec.at_most_once and options.retry is not None and options.retry["attempts"] > 1:
+        raise ConfigError(f'{spec.name}: delivery="at_most_once" runs a job once; remove retry=')
     tags = spec.tags + options.tags
     body = encode_envelope(
         Envelope(

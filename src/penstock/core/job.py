@@ -103,6 +103,11 @@ class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
     traceback: str = ""
 
 
+def plain_text(text: str) -> str:
+    """``text`` as every codec can write it: a lone surrogate (a file name's undecodable byte) becomes ``?``."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class JobRecord(msgspec.Struct, omit_defaults=True):
     """What a broker knows of one job. Moments are seconds since the epoch by the broker's clock; 0 is unknown.
 

@@ -30,6 +30,17 @@ def seconds(what: str, value: float | timedelta) -> float:
     return float(value)
 
 
+def is_text(value: object) -> bool:
+    """Whether it is a string that JSON can carry: one without lone surrogates."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def moment(what: str, value: datetime) -> float:
     """A moment in seconds since the epoch.
 

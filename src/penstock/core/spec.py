@@ -14,8 +14,8 @@ import msgspec
 
 from penstock.core.arguments import Arguments, Decoder, encode, has_nonfinite
 from penstock.core.job import check_queue_name
+from penstock.core.options import is_text, seconds
 from penstock.core.options import priority as check_priority
-from penstock.core.options import seconds
 from penstock.core.retry import Retry
 from penstock.errors import ConfigError
 
@@ -209,7 +209,7 @@ def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: They are not a sequence of short strings.
     """
-    if isinstance(tags, str) or not all(isinstance(tag, str) and 0 < len(tag) <= 100 for tag in tags):
+    if isinstance(tags, str) or not all(is_text(tag) and 0 < len(tag) <= 100 for tag in tags):
         raise ConfigError(f"tags={tags!r}: a sequence of strings of 1 to 100 characters")
     return tuple(tags)
 

@@ -92,12 +92,17 @@ class Beat(NamedTuple):
 
 
 class Maintained(NamedTuple):
-    """What one round of maintenance did, in jobs. ``more``: the limit was reached, go on at once."""
+    """What one round of maintenance did, in jobs.
+
+    ``pruned`` counts all whose time to be kept was over, ``dropped`` those of them that were dead or quarantined;
+    ``more``: the limit was reached, go on at once.
+    """
 
     promoted: int = 0
     reclaimed: int = 0
     expired: int = 0
     pruned: int = 0
+    dropped: int = 0
     more: bool = False
     waiting_s: float = 0.0
 

@@ -23,6 +23,8 @@ log = logging.getLogger("penstock.worker")
 # A delivery that has waited so long unstarted is given back, so that another worker may run it.
 HOARD_S: Final = 1.0
 SWEEP_EVERY_S: Final = 0.1
+# How long a coroutine has to end after it was cancelled before it counts as one that does not heed.
+HEED_S: Final = 1.0
 
 
 class Executor:
@@ -143,8 +145,7 @@ class Executor:
             self._on_unknown(envelope.task)
             return unknown(delivery, envelope.task)
         if spec.at_most_once and delivery.crashes:
-            error_ = JobError("WorkerLost", "its worker was lost after it had started; it runs at most once")
-            return Dead(delivery, error_, Cause.LOST, spent=True)
+            return _lost(delivery)
         if delivery.crashes >= self._max_crashes:
             log.error("job %s of %s is poison: its worker was lost %d times while it ran; it is in the dead set",
                       delivery.id, spec.name, delivery.crashes)  # fmt: skip
@@ -282,15 +283,19 @@ class Executor:
             if run.mono_started:
                 self._lanes[run.spec.lane].ask(run)
             self._held.pop(run.delivery.token, None)
-            self._settle([Release(run.delivery, crashed=timed_out)])
+            if run.spec.at_most_once and run.mono_started:
+                self._settle([_lost(run.delivery)])
+            else:
+                self._settle([Release(run.delivery, crashed=timed_out)])
         return len(left)
 
     # --- over time
 
     def stuck(self) -> int:
-        """Threads whose run was asked to end for its timeout and goes on."""
+        """Slots of runs that were asked to end for their timeout and go on."""
+        now = monotonic()
         return sum(
-            1 for run in self._held.values() if run.ask is Ask.TIMEOUT and run.spec.lane is Lane.THREAD
+            1 for run in self._held.values() if run.ask is Ask.TIMEOUT and _overdue_s(run, now) > HEED_S
         )
 
     def _watch(self) -> None:
@@ -302,17 +307,39 @@ class Executor:
         self._sweeper = None
         now = monotonic()
         for run in list(self._held.values()):
-            if run.timeout_s is None or run.ask is not None or not run.mono_started:
-                continue
-            if now - run.mono_started > run.timeout_s and run.spec.lane is not Lane.LOOP:
-                run.ask = Ask.TIMEOUT
-                if run.spec.lane is Lane.THREAD:
-                    log.warning("job %s of %s runs longer than its timeout of %g s. A thread cannot be stopped: it was "
-                                "asked to end (current_job().cancelled()) and keeps its slot; "
-                                'lane="process" can be killed', run.delivery.id, run.spec.name,
-                                run.timeout_s)  # fmt: skip
-                self._lanes[run.spec.lane].ask(run)
+            if run.timeout_s is not None and run.mono_started:
+                self._time(run, _overdue_s(run, now))
         self.recall(now - HOARD_S)
         if self._held:
             self._watch()
         self._on_change()
+
+    def _time(self, run: Run, overdue_s: float) -> None:
+        """The loop cancels its own coroutines in time; here is seen to the other lanes, and to who does not heed."""
+        lane = run.spec.lane
+        if run.ask is None and overdue_s > (HEED_S if lane is Lane.LOOP else 0):
+            run.ask = Ask.TIMEOUT
+            self._lanes[lane].ask(run)
+        if (
+            run.ask is Ask.TIMEOUT
+            and lane is not Lane.PROCESS
+            and not run.warned
+            and (overdue_s > (HEED_S if lane is Lane.LOOP else 0))
+        ):
+            run.warned = True
+            what = "thread cannot be stopped: it" if lane is Lane.THREAD else "coroutine"
+            log.warning("job %s of %s runs longer than its timeout of %g s. A %s was asked to end "
+                        "(current_job().cancelled()) and keeps its slot; lane=\"process\" can be killed",
+                        run.delivery.id, run.spec.name, run.timeout_s, what)  # fmt: skip
+
+
+def _overdue_s(run: Run, mono_now: float) -> float:
+    return mono_now - run.mono_started - (run.timeout_s or 0.0)
+
+
+def _lost(delivery: Delivery) -> Settlement:
+    """An at-most-once job that had begun is never begun again."""
+    error = JobError(
+        "WorkerLost", "its worker was lost or stopped after it had started; it runs at most once"
+    )
+    return Dead(delivery, error, Cause.LOST)

@@ -36,9 +36,9 @@ class Maintenance(Service):
             )
         if did.expired:
             log.info("%d job(s) expired before they were started", did.expired)
-        if did.pruned:
+        if did.dropped:
             log.warning(
-                "%d old dead or quarantined job(s) removed (beyond 90 days or 100,000 a queue)", did.pruned
+                "%d old dead or quarantined job(s) removed (beyond 90 days or 100,000 a queue)", did.dropped
             )
         if did.more:
             return 0.0

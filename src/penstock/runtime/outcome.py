@@ -9,7 +9,7 @@ import time
 import traceback
 from typing import Final
 
-from penstock.core.job import Delivery, JobError
+from penstock.core.job import Delivery, JobError, plain_text
 from penstock.core.retry import Reject, RetryLater
 from penstock.core.settlement import Again, Cancelled, Cause, Dead, Defer, Done, Release, Settlement
 from penstock.core.spec import NONE_TTL_S, ResultRefused
@@ -19,6 +19,7 @@ from penstock.runtime.run import Ask, Run
 log = logging.getLogger("penstock.worker")
 
 _MESSAGE_LENGTH: Final = 2_000
+_NAME_LENGTH: Final = 300
 _TRACEBACK_LENGTH: Final = 16_000
 UNKNOWN_FIRST_WAIT_S: Final = 10.0
 UNKNOWN_LONGEST_WAIT_S: Final = 300.0
@@ -71,7 +72,7 @@ def failed(run: Run, error: BaseException) -> Settlement:
         error = _timed_out(run)
     match error:
         case RetryLater():
-            return Defer(delivery, error.delay_s, str(error))
+            return Defer(delivery, error.delay_s, plain_text(str(error))[:_MESSAGE_LENGTH])
         case Reject():
             log.warning(
                 "job %s of %s was rejected by its task; it is in the dead set", delivery.id, run.spec.name
@@ -130,11 +131,16 @@ def as_data(error: BaseException) -> JobError:
         message = str(error)
     except Exception as failure:
         message = f"(its text cannot be made: {type(failure).__name__})"
-    return JobError(type(error).__qualname__, message[:_MESSAGE_LENGTH], text[-_TRACEBACK_LENGTH:])
+    return JobError(
+        plain_text(type(error).__qualname__),
+        plain_text(message[:_MESSAGE_LENGTH]),
+        plain_text(text[-_TRACEBACK_LENGTH:]),
+    )
 
 
 def unknown(delivery: Delivery, name: str) -> Settlement:
     """A task that this worker does not know waits for one that does, 10 s doubling to 5 min, for a day in all."""
+    name = plain_text(name[:_NAME_LENGTH])
     streak = delivery.streak
     waited_s = (
         sum(_unknown_wait_s(n) for n in range(min(streak, 6))) + max(0, streak - 6) * UNKNOWN_LONGEST_WAIT_S

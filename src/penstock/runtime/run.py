@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from penstock.core.codec import Envelope
-from penstock.core.job import Delivery
+from penstock.core.job import Delivery, plain_text
 from penstock.core.options import seconds
 from penstock.core.retry import Retry
 from penstock.core.spec import TaskSpec
@@ -53,6 +54,7 @@ class Run(msgspec.Struct, eq=False):
         mono_started: When the user's function began; 0 while it has not.
         ask: Why it was asked to end, None while it was not.
         noticed: The function looked at ``cancelled()`` after it was asked.
+        warned: The log says that it does not heed its timeout.
         stopping: The worker is draining.
         progress: The newest progress, as JSON.
         pool: The resources of the process that runs it.
@@ -71,6 +73,7 @@ class Run(msgspec.Struct, eq=False):
     mono_started: float = 0.0
     ask: Ask | None = None
     noticed: bool = False
+    warned: bool = False
     stopping: bool = False
     progress: bytes | None = None
     pool: Any = None
@@ -103,7 +106,7 @@ def run_of(delivery: Delivery, envelope: Envelope, spec: TaskSpec, home: Home, m
         args,
         kwargs,
         home,
-        spec.retry if own is None else _merged(spec.retry, own),
+        spec.retry if own is None or spec.at_most_once else _merged(spec.retry, own),
         spec.timeout_s if own_s is None else seconds("timeout_s", own_s),
         mono_now,
     )
@@ -196,8 +199,13 @@ class CurrentJob:
             done: How much is done.
             total: Of how much, where that is known.
             note: A few words; 500 characters are kept.
+
+        Raises:
+            ValueError: A number is not finite.
         """
-        data = _encode({"done": done, "total": total, "note": note[:_NOTE_LENGTH]})
+        if not math.isfinite(done) or not math.isfinite(total or 0.0):
+            raise ValueError("progress: finite numbers")
+        data = _encode({"done": done, "total": total, "note": plain_text(note[:_NOTE_LENGTH])})
         self._run.progress = data
         self._run.home.tell(self._run.delivery, data)
 

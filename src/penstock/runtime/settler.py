@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from penstock.core.job import Delivery
-from penstock.core.settlement import Settlement
+from penstock.core.job import Delivery, JobError
+from penstock.core.settlement import Cause, Dead, Settlement
+from penstock.errors import BrokerError
 from penstock.ports.broker import Consumer
 from penstock.runtime.service import Backoff
+
+log = logging.getLogger("penstock.worker")
 
 # A script stops everybody while it runs; 200 settlements with results are about 1 ms of Redis.
 MOST_A_CALL: Final = 200
@@ -68,12 +72,32 @@ class Settler:
             self._task = None
 
     async def _send(self, batch: Sequence[Settlement]) -> Sequence[Delivery]:
+        """Until the broker has answered: the outcomes exist only here."""
         while True:
             try:
                 lost = await self._consumer.settle(batch, self._number)
-            except Exception as error:
-                # No answer, out of memory or disk, a bug: the outcome exists only here, so it is kept and sent again.
+            except BrokerError as error:  # no answer, or out of memory or disk
                 await asyncio.sleep(self._backoff.failed(error))
+            except Exception as error:
+                if len(batch) > 1:
+                    return await self._apart(batch)
+                log.error("settle: a bug in Penstock, please report it; the job's outcome cannot be stored",
+                          exc_info=error)  # fmt: skip
+                await asyncio.sleep(self._backoff.failed(error))
+                batch = [_unsettled(batch[0], error)]
             else:
                 self._backoff.succeeded()
                 return lost
+
+    async def _apart(self, batch: Sequence[Settlement]) -> Sequence[Delivery]:
+        """One outcome that cannot be written must not hold up those that were sent with it."""
+        lost: list[Delivery] = []
+        for settlement in batch:
+            self._number += 1
+            lost += await self._send([settlement])
+        return lost
+
+
+def _unsettled(settlement: Settlement, error: Exception) -> Settlement:
+    text = f"its outcome could not be stored: {type(error).__name__}"
+    return Dead(settlement.delivery, JobError("Unsettled", text), Cause.RESULT)

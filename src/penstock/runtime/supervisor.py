@@ -33,6 +33,7 @@ LONGEST_BACKOFF_S: Final = 30.0
 CLOSE_WITHIN_S: Final = 15.0
 LOOK_EVERY_S: Final = 5.0
 _READ_BYTES: Final = 65_536
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class _Slot:
@@ -98,7 +99,7 @@ class Supervisor:
         os.set_blocking(ring, False)
         os.set_blocking(bell, False)
         old = signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
-        handled = [signal.SIGTERM, signal.SIGINT, signal.SIGTSTP, signal.SIGUSR1, signal.SIGCHLD]
+        handled = [*_STOPS, signal.SIGTSTP, signal.SIGUSR1, signal.SIGCHLD]
         before = {number: signal.signal(number, self._on_signal) for number in handled}
         try:
             while self._start_due():
@@ -192,7 +193,7 @@ class Supervisor:
     def _obey(self) -> None:
         while self._signals:
             number = self._signals.pop(0)
-            if number in {signal.SIGTERM, signal.SIGINT}:
+            if number in _STOPS:
                 self._stop()
             elif number == signal.SIGTSTP:
                 self._quiet = True

@@ -181,7 +181,8 @@ class Worker:
         # such signals are one, and hurrying has a signal of its own.
         self._bell = SignalBell()
         supervised = self._settings.supervised
-        for number in (signal.SIGTERM, signal.SIGINT):
+        # A terminal that hangs up stops a worker as gently as anything else.
+        for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
             signal.signal(number, lambda _n, _f: self._drain_once() if supervised else self.stop())
         if supervised:
             signal.signal(signal.SIGUSR2, lambda _n, _f: self.stop(at_once=True))
@@ -262,6 +263,8 @@ class Worker:
             if not await self._open(broker):
                 return
             consumer = await self._consumer(broker)
+            if consumer is None:
+                return
             self._wire(broker, consumer)
             await self._stop.wait()
             await self._drain(consumer)
@@ -287,10 +290,10 @@ class Worker:
             return True
         return False
 
-    async def _consumer(self, broker: Broker) -> Consumer:
+    async def _consumer(self, broker: Broker) -> Consumer | None:
         settings = self._settings
         backoff = Backoff("connect")
-        while True:
+        while not self._stop.is_set():
             try:
                 return await broker.consumer(
                     settings.queues,
@@ -301,6 +304,7 @@ class Worker:
                 )
             except BrokerUnavailable as error:
                 await asyncio.sleep(backoff.failed(error))
+        return None
 
     def _wire(self, broker: Broker, consumer: Consumer) -> None:
         settings = self._settings
@@ -526,7 +530,8 @@ class Worker:
                 await self._last_words(consumer)
                 await consumer.close()
         except (BrokerError, TimeoutError) as error:
-            log.warning("the lease could not be given back (%s); it runs out by itself", error)
+            log.warning("the lease could not be given back (%s); it runs out by itself",
+                        str(error) or "no answer")  # fmt: skip
         for lane in self._lanes.values():
             lane.close()
         log.info("stopped: %d job(s) done, %d failed or given back, %d lost", self._executor.done,

@@ -338,7 +338,7 @@ class Model:
 
     def maintain(self, now: float, queues: Sequence[str], limit: int, lease_s: float) -> Maintained:
         """See ``Broker.maintain``."""
-        promoted = reclaimed = expired = pruned = 0
+        promoted = reclaimed = expired = pruned = dropped = 0
         waiting_s = 0.0
         for queue in queues:
             line = self.lines.setdefault(queue, Line(queue))
@@ -348,10 +348,12 @@ class Model:
             waiting_s = max(waiting_s, wait_s)
             if not wait_s:
                 reclaimed += self._reclaim(now, line, limit - reclaimed)
-            pruned += self._prune(now, line, limit - pruned)
+            gone = self._prune(now, line, limit - pruned)
+            pruned += len(gone)
+            dropped += sum(stored.state in {_S.FAILED, _S.QUARANTINED} for stored in gone)
         self._prune_the_rest(now)
         more = limit in (promoted, reclaimed, expired, pruned)
-        return Maintained(promoted, reclaimed, expired, pruned, more, waiting_s)
+        return Maintained(promoted, reclaimed, expired, pruned, dropped, more, waiting_s)
 
     def _expire(self, now: float, line: Line, limit: int) -> int:
         waiting = [*line.scheduled.values(), *(stored for level in line.ready for stored in level.values())]
@@ -376,7 +378,7 @@ class Model:
         lease = self.leases.get(consumer)
         return lease is not None and lease.until > now
 
-    def _prune(self, now: float, line: Line, limit: int) -> int:
+    def _prune(self, now: float, line: Line, limit: int) -> list[Stored]:
         over = [s for s in line.outcomes.values() if s.forget_at is not None and s.forget_at <= now]
         surplus = len(line.dead) - lifecycle.KEEP_DEAD_JOBS
         for place, stored in enumerate(line.dead.values()):
@@ -384,7 +386,7 @@ class Model:
                 over.append(stored)
         for stored in over[:limit]:
             self.forget(stored)
-        return len(over[:limit])
+        return over[:limit]
 
     def _prune_the_rest(self, now: float) -> None:
         oldest = now - lifecycle.KEEP_NUMBER_S

@@ -140,13 +140,16 @@ class RedisBroker:
         step = min(limit, STEP_JOBS)
         args = (self.clock_shift_s, step, lease_s, KEEP_EXPIRED_S, KEEP_DEAD_S, KEEP_DEAD_JOBS)
         replies = await self._upkeep.call([MAINTAIN.call(self.keys(queue).nobody, args) for queue in queues])
-        for queue, (promoted, expired, pruned, more, waiting_s, over) in zip(queues, replies, strict=True):
+        for queue, (promoted, expired, pruned, dropped, more, waiting_s, over) in zip(
+            queues, replies, strict=True
+        ):
             reclaimed, rest = await self._reclaim(queue, over, step)
             total = Maintained(
                 total.promoted + promoted,
                 total.reclaimed + reclaimed,
                 total.expired + expired,
                 total.pruned + pruned,
+                total.dropped + dropped,
                 total.more or more == 1 or rest > 0,
                 max(total.waiting_s, float(waiting_s)),
             )

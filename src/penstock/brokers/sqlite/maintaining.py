@@ -17,7 +17,7 @@ _SQL: Final = statements("maintain")
 
 def maintain(database: Database, now: float, queues: Sequence[str], limit: int, lease_s: float) -> Maintained:
     """See ``Broker.maintain``."""
-    promoted = reclaimed = expired = pruned = 0
+    promoted = reclaimed = expired = pruned = dropped = 0
     waiting_s = 0.0
     for name in queues:
         queue = database.add_queue(name)
@@ -27,11 +27,13 @@ def maintain(database: Database, now: float, queues: Sequence[str], limit: int, 
         waiting_s = max(waiting_s, wait_s)
         if not wait_s:
             reclaimed += _reclaim(database, now, queue, limit - reclaimed)
-        pruned += _prune(database, now, queue, dead, limit - pruned)
+        some, dead_ones = _prune(database, now, queue, dead, limit - pruned)
+        pruned += some
+        dropped += dead_ones
     _prune_the_rest(database, now, limit)
     database.trim_after_commit()
     more = limit in (promoted, reclaimed, expired, pruned)
-    return Maintained(promoted, reclaimed, expired, pruned, more, waiting_s)
+    return Maintained(promoted, reclaimed, expired, pruned, dropped, more, waiting_s)
 
 
 def _expire(database: Database, now: float, queue: int, limit: int) -> int:
@@ -75,7 +77,8 @@ def _reclaim(database: Database, now: float, queue: int, limit: int) -> int:
     return len(rows)
 
 
-def _prune(database: Database, now: float, queue: int, dead: int, limit: int) -> int:
+def _prune(database: Database, now: float, queue: int, dead: int, limit: int) -> tuple[int, int]:
+    """How many were forgotten, and how many of them were dead or quarantined."""
     rows = database.rows(_SQL["over"], (queue, now, limit))
     surplus = min(dead - KEEP_DEAD_JOBS, limit - len(rows))
     if surplus > 0:
@@ -87,7 +90,7 @@ def _prune(database: Database, now: float, queue: int, dead: int, limit: int) ->
         moved.failed -= sum(state == "failed" for _, state in rows)
         moved.quarantined -= sum(state == "quarantined" for _, state in rows)
         settling.delete(database, [key for key, _ in rows])
-    return len(rows)
+    return len(rows), sum(state in {"failed", "quarantined"} for _, state in rows)
 
 
 def _prune_the_rest(database: Database, now: float, limit: int) -> None:

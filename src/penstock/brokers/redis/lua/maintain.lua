@@ -3,7 +3,7 @@
 -- KEYS  as in _queue.lua
 -- ARGV  2 most jobs of each kind   3 lease_s   4 seconds that an expired job's state is kept
 --       5 seconds and 6 jobs that the dead and the quarantined are kept
--- Returns {promoted, expired, pruned, 1 where there may be more, seconds in which nothing is reclaimed,
+-- Returns {promoted, expired, pruned, dropped (the dead and quarantined of them), 1 where there may be more, seconds in which nothing is reclaimed,
 --          {consumers whose lease is over}}.
 local limit, lease_s = tonumber(ARGV[2]), tonumber(ARGV[3])
 
@@ -32,12 +32,13 @@ if promoted > 0 then
   wake()
 end
 
-local pruned = 0
+local pruned, dropped = 0, 0
 local function prune(set, ids, whole)
   for _, id in ipairs(ids) do
     call('ZREM', set, id)
     if whole then
       forget(id)
+      dropped = dropped + 1
     else
       call('HDEL', ENDS, id)
     end
@@ -62,4 +63,4 @@ local more = 0
 if math.max(promoted, expired, most) >= limit then
   more = 1
 end
-return {promoted, expired, pruned, more, text(waiting_s), over}
+return {promoted, expired, pruned, dropped, more, text(waiting_s), over}

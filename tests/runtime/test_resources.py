@@ -265,6 +265,23 @@ def test_get(app: Penstock, working: Working, said: Said) -> None:
         db.get()
 
 
+def test_one_asked_for_twice_is_one(app: Penstock, working: Working, said: Said) -> None:
+    sync, late = sync_resource(said, "sync", "job"), async_resource(said, "async", "job")
+
+    @app.task
+    async def work(
+        a: Annotated[str, sync] = INJECTED,
+        b: Annotated[str, sync] = INJECTED,
+        c: Annotated[str, late] = INJECTED,
+        d: Annotated[str, late] = INJECTED,
+    ) -> str:
+        return f"{a} {b} {c} {d}"
+
+    with working():
+        assert work.delay().result(WITHIN_S) == "sync sync async async"
+    assert said == ["open sync", "open async", "close async", "close sync"]
+
+
 def test_a_resource_may_use_another(app: Penstock, working: Working, said: Said) -> None:
     db = sync_resource(said, "db")
 

@@ -22,6 +22,11 @@ def supervisor(
     command = ["-m", "tests.runtime.run_supervisor", mode, str(processes), str(grace_s)]
     with Process(command, {"TEST_BELL": bell.path, **environment}) as process:
         yield process
+        if process.running:  # in order, so that what it ran is measured
+            process.signal(signal.SIGTERM)
+            process.wait_for("stopping")
+            process.signal(signal.SIGTERM)
+            process.wait(WITHIN_S)
 
 
 def ready(bell: Doorbell, processes: int = 2) -> set[int]:

@@ -53,12 +53,9 @@ class Resource(Generic[T]):
         return stack.enter_context(contextmanager(function)())
 
     async def open_async(self, stack: AsyncExitStack) -> T:
-        """Opens either kind and leaves its closing to ``stack``."""
-        if not self.is_async:
-            function = cast(Callable[[], Generator[T, None, None]], self._function)
-            return stack.enter_context(contextmanager(function)())
-        afunction = cast(Callable[[], AsyncGenerator[T, None]], self._function)
-        return await stack.enter_async_context(asynccontextmanager(afunction)())
+        """Opens an async one and leaves its closing to ``stack``."""
+        function = cast(Callable[[], AsyncGenerator[T, None]], self._function)
+        return await stack.enter_async_context(asynccontextmanager(function)())
 
     def get(self) -> T:
         """The value, inside a job that was given it, or where it is sync; typed as what the resource yields.
@@ -74,7 +71,7 @@ class Resource(Generic[T]):
         values = run.scope.values
         if self in values:
             return cast(T, values[self])
-        pool = _pool_of(run)
+        pool: ResourcePool = run.pool
         if self.is_async:
             if self.scope == "process" and self in pool.values:
                 return cast(T, pool.values[self])
@@ -181,10 +178,3 @@ async def aclose_scope(run: Run, error: BaseException | None) -> None:
         astack, scope.astack = scope.astack, None
         await astack.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
     close_scope(run, error)
-
-
-def _pool_of(run: Run) -> ResourcePool:
-    pool = run.pool
-    if pool is None:
-        raise PenstockError("this job runs outside a worker")
-    return cast(ResourcePool, pool)

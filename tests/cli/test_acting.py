@@ -202,6 +202,14 @@ def test_cancel_more_than_a_slice_over_several_queues(shell: Shell) -> None:
     assert shell.state(ids[-1]) == "cancelled"
 
 
+def test_what_was_cancelled_does_not_hide_what_came_later(shell: Shell) -> None:
+    many(shell, 3 * SLICE)
+    assert shell("cancel", "--queue", "default").out == f"cancelled {3 * SLICE} jobs\n"
+    many(shell, SLICE + 50)
+    assert len(shell("jobs", "--json").json()) == SLICE + 50
+    assert shell("purge", "--queue", "default").out == f"purged {SLICE + 50} jobs\n"
+
+
 # --- purge
 
 

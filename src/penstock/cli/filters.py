@@ -97,7 +97,8 @@ class Filter:
             found = [record for record in page.jobs if self.matches(record, call_of(record))]
             if found:
                 yield found
-            cursor, most = page.cursor, most - SLICE
+            # By jobs, not by looks: a line may hold long stretches of what was cancelled.
+            cursor, most = page.cursor, most - len(page.jobs)
             if cursor is None:
                 return
 

@@ -26,6 +26,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 SLICE: Final = 100
 # A scan lists these; of others nobody keeps a list. Waiting before running: what begins meanwhile is met there.
 LISTED: Final = (JobState.SCHEDULED, JobState.READY, JobState.RUNNING, JobState.FAILED, JobState.QUARANTINED)
+# Jobs became due, or began, since they were counted.
+_MOVED_INTO: Final = frozenset({JobState.READY, JobState.RUNNING})
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)\Z")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -89,8 +91,9 @@ class Filter:
     async def _scan_one(
         self, inspector: Inspector, counts: QueueCounts, state: JobState
     ) -> AsyncIterator[list[JobRecord]]:
-        # What became due or began since the counts were taken stands in other states: some slack for it.
-        most = getattr(counts, str(state)) + SLICE
+        most: int = getattr(counts, str(state))
+        if state in _MOVED_INTO:
+            most += SLICE
         cursor: str | None = None
         while most > 0:
             page = await inspector.scan(counts.queue, state, cursor, min(SLICE, most))

@@ -200,16 +200,40 @@ def _killed(run: Run, kills: Sequence[Kill]) -> Kill | None:
     return None
 
 
-def recoveries_s(runs: dict[str, list[Run]], kills: Sequence[Kill]) -> list[float]:
-    """For every run that was cut short by a kill: how long after it the job started again; inf for never."""
+def recoveries_s(
+    runs: dict[str, list[Run]], kills: Sequence[Kill], lease_s: float, slack_s: float
+) -> list[float]:
+    """For every run that was cut short by a kill: how long after it the job started again; inf for never.
+
+    Whoever takes the job over may be killed before it starts it, which nobody sees. So where another kill came when
+    the job may have been taken over, from the end of the lease to the end of the bound, the count begins anew there.
+    """
+    at = sorted(kill.at_ns for kill in kills)
     found = []
     for each in runs.values():
         for place, run in enumerate(each):
             kill = _killed(run, kills)
             if kill is not None and not run.end_ns:
-                later = each[place + 1].start_ns if place + 1 < len(each) else None
-                found.append(float("inf") if later is None else (later - kill.at_ns) / _S)
+                later_ns = each[place + 1].start_ns if place + 1 < len(each) else None
+                found.append(_recovery_s(kill.at_ns, later_ns, at, lease_s, slack_s))
     return found
+
+
+def _recovery_s(
+    from_ns: int, start_ns: int | None, kills: Sequence[int], lease_s: float, slack_s: float
+) -> float:
+    if start_ns is None:
+        return float("inf")
+    while start_ns - from_ns > (lease_s + slack_s) * _S:
+        again = [
+            kill
+            for kill in kills
+            if from_ns + lease_s * 0.9 * _S < kill <= from_ns + (lease_s + slack_s) * _S
+        ]
+        if not again:
+            break
+        from_ns = again[-1]
+    return (start_ns - from_ns) / _S
 
 
 def waits_s(acks: dict[str, int], runs: dict[str, list[Run]], kills: Sequence[Kill]) -> list[float]:

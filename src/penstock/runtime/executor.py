@@ -293,10 +293,7 @@ class Executor:
 
     def stuck(self) -> int:
         """Slots of runs that were asked to end for their timeout and go on."""
-        now = monotonic()
-        return sum(
-            1 for run in self._held.values() if run.ask is Ask.TIMEOUT and _overdue_s(run, now) > HEED_S
-        )
+        return sum(1 for run in self._held.values() if run.warned)
 
     def _watch(self) -> None:
         if self._sweeper is None and self._loop is not None:
@@ -317,19 +314,16 @@ class Executor:
     def _time(self, run: Run, overdue_s: float) -> None:
         """The loop cancels its own coroutines in time; here is seen to the other lanes, and to who does not heed."""
         lane = run.spec.lane
-        if run.ask is None and overdue_s > (HEED_S if lane is Lane.LOOP else 0):
+        if overdue_s <= (HEED_S if lane is Lane.LOOP else 0) or run.ask not in {None, Ask.TIMEOUT}:
+            return
+        if run.ask is None:
             run.ask = Ask.TIMEOUT
             self._lanes[lane].ask(run)
-        if (
-            run.ask is Ask.TIMEOUT
-            and lane is not Lane.PROCESS
-            and not run.warned
-            and (overdue_s > (HEED_S if lane is Lane.LOOP else 0))
-        ):
+        if lane is not Lane.PROCESS and not run.warned:
             run.warned = True
             what = "thread cannot be stopped: it" if lane is Lane.THREAD else "coroutine"
             log.warning("job %s of %s runs longer than its timeout of %g s. A %s was asked to end "
-                        "(current_job().cancelled()) and keeps its slot; lane=\"process\" can be killed",
+                        '(current_job().cancelled()) and keeps its slot; lane="process" can be killed',
                         run.delivery.id, run.spec.name, run.timeout_s, what)  # fmt: skip
 
 

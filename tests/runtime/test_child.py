@@ -120,11 +120,13 @@ class Wire:
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch, bell: Doorbell) -> Iterator[Wire]:
     monkeypatch.setattr(tasks, "bell", bell.path)
-    path = list(sys.path)
+    path, ours = list(sys.path), logging.getLogger("penstock")
+    level = ours.level
     made = Wire(monkeypatch)
     yield made
     made.close()
     sys.path[:] = path
+    ours.setLevel(level)
 
 
 def ended(wire: Wire) -> int | None:
@@ -308,9 +310,7 @@ def test_unknown_tasks_and_other_arguments(wire: Wire) -> None:
 def root(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
     """The root logger as a fresh process has it."""
     fresh = logging.RootLogger(logging.WARNING)
-    ours = logging.getLogger("penstock")
-    monkeypatch.setattr(ours, "level", ours.level)
-    monkeypatch.setattr(module.logging, "getLogger", lambda name="": fresh if not name else ours)
+    monkeypatch.setattr(module.logging, "getLogger", lambda name="": fresh.getChild(name) if name else fresh)
     return fresh
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from penstock.core.job import Delivery
-from penstock.core.settlement import Done, Release
+from penstock.core.settlement import Cause, Dead, Done, Release
 from penstock.errors import BrokerRejected, BrokerUnavailable
 from penstock.ports.broker import Beat, Fetched, Maintained, Progress, Started, WorkerCard
 from penstock.runtime import feeder as feeder_module
@@ -152,15 +152,40 @@ def test_settlements_gather_while_a_call_is_under_way() -> None:
 def test_what_was_not_answered_is_repeated_with_its_number() -> None:
     async def main() -> None:
         consumer = FakeConsumer()
-        consumer.answers = [BrokerUnavailable("gone"), BrokerRejected("full"), RuntimeError("odd")]
+        consumer.answers = [BrokerUnavailable("gone"), BrokerRejected("full")]
         settler = Settler(consumer, lambda count, lost: None)
         settler.add([Done(delivery())])
         await until(lambda: len(consumer.settles) == 2)
         settler.add([Release(delivery())])
         assert await settler.drained(10)
-        assert [(number, len(batch)) for number, batch in consumer.settles] == [(1, 1)] * 4 + [(2, 1)]
+        assert [(number, len(batch)) for number, batch in consumer.settles] == [(1, 1)] * 3 + [(2, 1)]
 
     in_a_loop(main)
+
+
+def test_one_outcome_that_cannot_be_written_does_not_hold_up_others(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        odd, good = Done(delivery()), Done(delivery())
+
+        class Picky(FakeConsumer):
+            async def settle(self, settlements: Sequence[Any], number: int) -> Sequence[Delivery]:
+                await super().settle(settlements, number)
+                if odd in settlements:
+                    raise RuntimeError("it cannot be written")
+                return []
+
+        consumer = Picky()
+        settler = Settler(consumer, lambda count, lost: None)
+        settler.add([odd, good])
+        assert await settler.drained(10)
+        sent = [(number, [type(each).__name__ for each in batch]) for number, batch in consumer.settles]
+        assert sent == [(1, ["Done", "Done"]), (2, ["Done"]), (2, ["Dead"]), (3, ["Done"])]
+        dead = consumer.settles[2][1][0]
+        assert isinstance(dead, Dead)
+        assert (dead.cause, dead.delivery) == (Cause.RESULT, odd.delivery)
+
+    in_a_loop(main)
+    assert "outcome cannot be stored" in caplog.text
 
 
 def test_a_settler_that_gives_up() -> None:
@@ -437,7 +462,7 @@ def test_a_beat_carries_notes_and_keeps_them_when_it_fails() -> None:
 
 
 def test_maintenance_says_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
-    answers = [Maintained(promoted=1, reclaimed=2, expired=3, pruned=4, more=True), Maintained()]
+    answers = [Maintained(promoted=1, reclaimed=2, expired=3, dropped=4, more=True), Maintained()]
 
     class Keeper:
         async def maintain(self, queues: Sequence[str], limit: int, lease_s: float) -> Maintained:

@@ -80,6 +80,12 @@ def on_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
     return run
 
 
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - over time is what it is about
+            await asyncio.sleep(0.005)
+
+
 def only(settled: list[Settlement]) -> Any:
     [one] = settled
     return one
@@ -228,7 +234,6 @@ async def test_the_end() -> None:
     assert all(run.stopping for run in bench.lane.waiting)
     bench.lane.waiting[0].mono_started = 1.0
     bench.lane.waiting[0].ask = Ask.TIMEOUT
-    assert bench.executor.stuck() == 1
     assert bench.executor.abandon() == 2
     assert [s.crashed for s in bench.settled if isinstance(s, Release)] == [True, False]
     assert [run.ask for run in bench.lane.waiting] == [Ask.TIMEOUT, Ask.STOP]
@@ -265,30 +270,45 @@ def test_what_is_hoarded_and_what_takes_too_long(
 ) -> None:
     monkeypatch.setattr(module, "SWEEP_EVERY_S", 0.005)
     monkeypatch.setattr(module, "HOARD_S", 0.05)
+    monkeypatch.setattr(module, "HEED_S", 0.1)
 
     async def main() -> None:
         bench = Bench(Lane.THREAD, Lane.LOOP)
+        loop_lane = bench.lanes[Lane.LOOP]
         slow, hoarded, coroutine = delivery(), delivery(), delivery("awork")
         bench.admit(slow, coroutine, hoarded)
-        thread, loop = bench.lane.waiting[0], bench.lanes[Lane.LOOP].waiting[0]
+        thread, loop = bench.lane.waiting[0], loop_lane.waiting[0]
         thread.mono_started = loop.mono_started = monotonic()
-        async with asyncio.timeout(10):
-            while not bench.settled or not bench.lane.asked:  # noqa: ASYNC110 - over time is what it is about
-                await asyncio.sleep(0.005)
+        await until(lambda: bench.settled and bench.lane.asked)
         assert only(bench.settled).delivery is hoarded
         assert isinstance(only(bench.settled), Release)
         assert bench.lane.asked == [thread]
         assert thread.ask is Ask.TIMEOUT
-        assert loop.ask is None  # its own loop looks after it
-        assert bench.executor.stuck() == 1
+        assert loop.ask is None  # its own loop cancels it, as long as that one turns
+        await until(lambda: bench.executor.stuck() == 2)
+        assert loop_lane.asked == [loop]
+        await until(lambda: "A coroutine was asked to end" in caplog.text)
         for ended in (slow, coroutine):
             bench.executor.finish(Done(ended))
-        async with asyncio.timeout(10):
-            while bench.executor._sweeper is not None:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await until(lambda: bench.executor._sweeper is None)
 
     asyncio.run(main())
     assert caplog.text.count("A thread cannot be stopped") == 1
+    assert caplog.text.count("A coroutine was asked to end") == 1
+
+
+@on_loop
+async def test_at_most_once_at_the_end() -> None:
+    bench = Bench()
+    bench.admit(delivery("once"), delivery("once"))
+    begun, waiting = bench.gated
+    begun.mono_started = 1.0
+    assert bench.executor.abandon() == 2
+    lost, given_back = bench.settled
+    assert isinstance(lost, Dead)
+    assert lost.cause is Cause.LOST
+    assert isinstance(given_back, Release)
+    assert given_back.delivery is waiting.delivery
 
 
 def test_a_child_that_takes_too_long_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,9 +321,7 @@ def test_a_child_that_takes_too_long_is_asked(monkeypatch: pytest.MonkeyPatch) -
         bench.executor._registry = {"work": spec_of(work, timeout=0.01, lane="process")}
         bench.admit(delivery())
         lane.waiting[0].mono_started = monotonic()
-        async with asyncio.timeout(10):
-            while not lane.asked:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await until(lambda: lane.asked)
         assert bench.executor.stuck() == 0
 
     asyncio.run(main())

@@ -234,6 +234,7 @@ async def test_the_end() -> None:
     assert all(run.stopping for run in bench.lane.waiting)
     bench.lane.waiting[0].mono_started = 1.0
     bench.lane.waiting[0].ask = Ask.TIMEOUT
+    bench.lane.waiting[0].warned = True
     assert bench.executor.abandon() == 2
     assert [s.crashed for s in bench.settled if isinstance(s, Release)] == [True, False]
     assert [run.ask for run in bench.lane.waiting] == [Ask.TIMEOUT, Ask.STOP]

@@ -57,7 +57,7 @@ def send(client: Penstock, task: object, *args: object) -> JobHandle[object]:
 # --- signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_drains(start: Start, client: Penstock, bell: Doorbell, number: signal.Signals) -> None:
     process = start()
     job = send(client, tasks.waits, "a")

@@ -790,6 +790,68 @@ def test_one_command_is_obeyed_once(app: Penstock, working: Working) -> None:
         assert not worker._feeder.quiet
 
 
+def test_quiet_before_it_is_connected(app: Penstock, caplog: pytest.LogCaptureFixture) -> None:
+    """It may be asked while the broker is not there."""
+    tries, go = threading.Event(), threading.Event()
+    connect = app.connect
+
+    def waiting() -> Broker:
+        broker = connect()
+        open_ = broker.open
+
+        async def later() -> object:
+            tries.set()
+            if not go.is_set():
+                raise BrokerUnavailable("nobody is there")
+            return await open_()
+
+        broker.open = later  # type: ignore[assignment,method-assign]
+        return broker
+
+    app.connect = waiting  # type: ignore[method-assign]
+    caplog.set_level(logging.INFO)
+    beside = Beside(app)
+    assert tries.wait(WITHIN_S)
+    beside.worker._post(beside.worker._quiet)
+    go.set()
+    beside.ready()
+    assert beside.worker._feeder.quiet
+    beside.stop()
+    assert beside.end() == 0
+    beside.worker._post(beside.worker._quiet)  # it has ended
+
+
+def test_stopped_before_it_has_a_consumer(app: Penstock) -> None:
+    connect = app.connect
+    tried = threading.Event()
+
+    async def consumer(*_: object, **__: object) -> None:
+        tried.set()
+        raise BrokerUnavailable("gone again")
+
+    def broken() -> Broker:
+        broker = connect()
+        broker.consumer = consumer  # type: ignore[assignment,method-assign]
+        return broker
+
+    app.connect = broken  # type: ignore[method-assign]
+    beside = Beside(app)
+    assert tried.wait(WITHIN_S)
+    beside.stop()
+    assert beside.end() == 0
+
+
+def test_progress_is_a_finite_number(app: Penstock, working: Working) -> None:
+    @app.task(retry=False)
+    def work(done: float, total: float | None) -> None:
+        current_job().progress(done, total and total * 1e308 * 10)
+
+    with working():
+        work.delay(1, None).result(WITHIN_S)
+        with pytest.raises(JobFailed, match="finite"):
+            work.delay(1, 5).result(WITHIN_S)
+
+
 def test_many_unknown_names_are_bounded(app: Penstock, working: Working) -> None:
     with working() as beside:
         for number in range(1_200):

@@ -125,6 +125,7 @@ class Worker:
         self._io_failed: BaseException | None = None
         self._stop_asked = 0
         self._drain_asked = False
+        self._begins_quiet = False
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._owns_process = False
@@ -198,8 +199,9 @@ class Worker:
         return every_stack([loop for loop in (self._user_loop, self._io_loop) if loop is not None])
 
     def _post(self, action: Callable[[], None]) -> None:
-        if self._io_loop is not None and not self._io_loop.is_closed():
-            self._io_loop.call_soon_threadsafe(action)
+        if self._io_loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has been closed
+                self._io_loop.call_soon_threadsafe(action)
 
     def _wake_main(self) -> None:
         """A signal has come; its handler runs as soon as the main thread does anything."""
@@ -350,6 +352,8 @@ class Worker:
             pulse=self._pulse,
         )
         self._maintenance = Maintenance(broker, settings.queues, settings.lease_s)
+        if self._begins_quiet:
+            self._quiet()
         for service in (self._feeder, self._leases, self._maintenance):
             service.start()
         self.ready.set()
@@ -430,9 +434,12 @@ class Worker:
         self._leases.nudge()
 
     def _quiet(self) -> None:
-        if not self._feeder.quiet:
+        feeder = getattr(self, "_feeder", None)
+        if feeder is None:  # it has no connection yet
+            self._begins_quiet = True
+        elif not feeder.quiet:
             log.info("quiet: running jobs go on, nothing new is taken")
-        self._feeder.pause()
+            feeder.pause()
 
     def _on_stop(self, at_once: bool) -> None:
         self._stop_asked += 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401 - a first delay() at the interpreter's exit could not import it any more
+
+# A first delay() at the interpreter's exit could not import it any more.
+import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import logging
 import sys
 import threading

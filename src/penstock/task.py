@@ -236,7 +236,7 @@ class Task(Generic[P, R, C]):
             raise ConfigError("options(job_id=...) names one job; delay_many makes many")
         for call in calls:
             if type(call) is tuple:  # the common case; an abstract class takes ten times as long to ask
-                yield self.job(call, _NOTHING)
+                yield self.job(call, _NOTHING)  # pyright: ignore[reportUnknownArgumentType]
             elif isinstance(call, Mapping):
                 yield self.job((), call)
             elif isinstance(call, Sequence) and not isinstance(call, str | bytes):

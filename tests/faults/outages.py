@@ -5,15 +5,17 @@ On SQLite: a process that holds the file, and everybody who uses it killed at on
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from penstock import BrokerUnavailable, Penstock
+from penstock import BrokerUnavailable, Penstock, brokers
 from penstock.ports.broker import WorkerCard
 from tests.faults import kills, verdict
 from tests.faults.processes import LANES, Process, ready, worker
@@ -77,6 +79,7 @@ def run_long_jobs(site: Site, *, rounds: int, jobs: int = RUNNING, workers: int 
         _all_started(site, jobs)
         fleet.append(stack.enter_context(worker(site.environment(), app=LANES)))
         ready(fleet[-1])
+        stack.enter_context(eager_maintenance(site))
         for number in range(rounds):
             with away(site, ("stopped", "frozen")[number % 2]):
                 time.sleep(away_s)
@@ -90,6 +93,31 @@ def run_long_jobs(site: Site, *, rounds: int, jobs: int = RUNNING, workers: int 
     assert len(runs) == jobs + rounds  # a probe each
     fault = f"broker stopped, and frozen, for twice the lease with {jobs:,} running jobs"
     return Figures(fault, site.broker, rounds, jobs, 0, 0, twice, longest_recovery_s=max(back_s))
+
+
+@contextmanager
+def eager_maintenance(site: Site) -> Iterator[None]:
+    """Somebody of the fleet who is back before all others, and would take their jobs if he were allowed to."""
+    stop = threading.Event()
+
+    async def maintain() -> None:
+        broker = brokers.connect(brokers.address(site.url, site.namespace))
+        while not stop.is_set():
+            try:
+                await broker.open()
+                await broker.maintain(["default"], 200, site.lease_s)
+            except BrokerUnavailable:
+                pass
+            await asyncio.sleep(0.02)
+        await broker.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(maintain()))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _all_started(site: Site, jobs: int) -> None:

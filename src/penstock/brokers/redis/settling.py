@@ -15,6 +15,9 @@ from penstock.core.settlement import Again, Cancelled, Dead, Defer, Done, Quaran
 SLICE_JOBS: Final = 200
 
 
+_Other = Again | Defer | Dead | Quarantine | Cancelled | Release
+
+
 class Part(NamedTuple):
     """Up to a slice of one queue's settlements: Done that keep nothing, Done that keep a result, and the others."""
 
@@ -22,7 +25,7 @@ class Part(NamedTuple):
     slice: int
     plain: list[Delivery]
     kept: list[Done]
-    others: list[Settlement]
+    others: list[_Other]
 
     def delivery(self, place: int) -> Delivery:
         """The delivery at a place that the script named."""
@@ -50,9 +53,9 @@ def _of_queue(queue: str, settlements: list[Settlement]) -> Iterator[Part]:
     for number, slice_ in enumerate(_slices(settlements)):
         plain: list[Delivery] = []
         kept: list[Done] = []
-        others: list[Settlement] = []
+        others: list[_Other] = []
         for each in slice_:
-            if type(each) is not Done:
+            if not isinstance(each, Done):
                 others.append(each)
             elif each.ttl_s > 0:
                 kept.append(each)
@@ -99,7 +102,7 @@ def command(
     return SETTLE.call(names + outcomes, args)
 
 
-def _add(args: list[Arg], settlement: Settlement) -> None:
+def _add(args: list[Arg], settlement: _Other) -> None:
     delivery = settlement.delivery
     who = (delivery.id, claim(delivery))
     match settlement:

@@ -25,6 +25,7 @@ class Producer:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(message)s")
     supervisor.CLOSE_WITHIN_S = 0.3  # type: ignore[misc]
+    supervisor.SOON_S = float(os.environ.get("TEST_SOON_S", "3"))  # type: ignore[misc]
     mode, processes, grace_s = sys.argv[1:4]
     program = os.environ.get("TEST_PROGRAM", sys.executable)
     argv = [program, "-m", "tests.runtime.stub_worker", mode]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock import JobHandle, JobState, Penstock
-from tests.faults.processes import Process, descendants, gone
+from tests.faults.processes import ROOT, Process, descendants, gone
 from tests.runtime import children_app as tasks
 from tests.runtime.conftest import WITHIN_S, Doorbell, wait_for
 
@@ -108,10 +108,25 @@ def test_stacks_by_a_signal(start: Start, client: Penstock, bell: Doorbell) -> N
     process.wait_for("--- thread penstock-io")
     process.wait_for("--- thread penstock-thread-1")
     process.wait_for("--- task penstock-fetch")
+    process.signal(signal.SIGTERM)
+    assert process.wait(WITHIN_S) == 0
 
 
-def test_signals_while_the_users_loop_is_blocked(start: Start, client: Penstock, bell: Doorbell) -> None:
-    process = start()
+@pytest.fixture(params=["uvloop", "asyncio"])
+def loop(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The environment in which this loop is used."""
+    if request.param == "uvloop":
+        return {}
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "uvloop.py").write_text("raise ImportError")
+    return {"PYTHONPATH": f"{hidden}:{ROOT}"}
+
+
+def test_signals_while_the_users_loop_is_blocked(
+    start: Start, client: Penstock, bell: Doorbell, loop: dict[str, str]
+) -> None:
+    process = start(**loop)
     send(client, tasks.blocks_the_loop, 1.5)
     bell.wait("begun")
     before = time.monotonic()
@@ -120,6 +135,13 @@ def test_signals_while_the_users_loop_is_blocked(start: Start, client: Penstock,
     assert time.monotonic() - before < 1.0
     assert process.wait(WITHIN_S) == 0
     bell.wait("ended")
+
+
+def test_signals_while_the_users_loop_is_idle(start: Start, client: Penstock, loop: dict[str, str]) -> None:
+    process = start(**loop)
+    send(client, tasks.on_loop).result(timeout=WITHIN_S)
+    process.signal(signal.SIGTERM)
+    assert process.wait(WITHIN_S) == 0
 
 
 def test_burst(start: Start, client: Penstock) -> None:
@@ -194,9 +216,11 @@ def test_holding_the_gil_costs_no_lease(start: Start, client: Penstock, bell: Do
 
 def test_without_a_guard_it_does(start: Start, client: Penstock, bell: Doorbell) -> None:
     start("--no-guard")
+    other = start("--no-guard")
+    other.signal(signal.SIGTSTP)
+    other.wait_for("quiet")
     send(client, tasks.thread_holds_the_gil, 5 * LEASE_S)
     bell.wait("begun")
-    other = start("--no-guard")
     other.wait_for("taken back from a lost worker")
 
 

@@ -104,6 +104,15 @@ def test_a_crash_loop_is_backed_off(bell: Doorbell) -> None:
         assert process.wait(1.5) == 7
 
 
+def test_one_that_has_run_for_a_while_is_replaced_at_once(bell: Doorbell) -> None:
+    with supervisor(bell, "drains", 1, TEST_SOON_S="0") as process:
+        for _ in range(3):
+            [pid] = ready(bell, 1)
+            os.kill(pid, signal.SIGKILL)
+        process.wait_for("another is started", times=3)
+        ready(bell, 1)
+
+
 def test_a_wrong_configuration_ends_all(bell: Doorbell) -> None:
     with supervisor(bell, "config") as process:
         assert process.wait(WITHIN_S) == 2

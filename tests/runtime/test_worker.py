@@ -790,6 +790,29 @@ def test_one_command_is_obeyed_once(app: Penstock, working: Working) -> None:
         assert not worker._feeder.quiet
 
 
+def test_draining_is_asked_once(app: Penstock) -> None:
+    """By a supervisor, and by whoever signals all of its workers."""
+    begun = threading.Event()
+
+    @app.task
+    def work() -> str:
+        begun.set()
+        while not current_job().stopping():
+            time.sleep(0.005)
+        time.sleep(0.05)
+        return "done"
+
+    job = work.delay()
+    beside = Beside(app).ready()
+    assert begun.wait(WITHIN_S)
+    beside.worker._post(beside.worker._quiet)
+    beside.worker._post(beside.worker._quiet)
+    for _ in range(3):
+        beside.worker._drain_once()
+    assert beside.end() == 0
+    assert job.result(1) == "done"
+
+
 def test_quiet_before_it_is_connected(app: Penstock, caplog: pytest.LogCaptureFixture) -> None:
     """It may be asked while the broker is not there."""
     tries, go = threading.Event(), threading.Event()

@@ -165,8 +165,9 @@ class _Child:
         if self._wire.fileno() < 0:  # the lane has closed
             return
         with contextlib.suppress(BlockingIOError):  # what it has started may keep the wire open
-            while self._receive():  # what it said before
-                continue
+            more = True
+            while more:  # what it said before
+                more = self._receive()
         self.let_go()
         self._lane.ended(self, ended)
 

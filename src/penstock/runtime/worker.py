@@ -187,9 +187,9 @@ class Worker:
             signal.signal(number, lambda _n, _f: self._drain_once() if supervised else self.stop())
         if supervised:
             signal.signal(signal.SIGUSR2, lambda _n, _f: self.stop(at_once=True))
-        if hasattr(signal, "SIGTSTP"):
+        if hasattr(signal, "SIGTSTP"):  # pragma: no branch - Windows has neither
             signal.signal(signal.SIGTSTP, lambda _n, _f: self._post(self._quiet))
-        if hasattr(signal, "SIGUSR1"):
+        if hasattr(signal, "SIGUSR1"):  # pragma: no branch
             signal.signal(signal.SIGUSR1, self._print_stacks)
 
     def _print_stacks(self, _number: int, _frame: FrameType | None) -> None:

@@ -13,7 +13,6 @@ import datetime
 import os
 import platform
 import random
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -119,10 +118,10 @@ def main() -> int:
                 traceback.print_exc()
             else:
                 print(f"  {rows[-1]}  in {time.monotonic() - began:.0f} s", flush=True)
-    table = table_of(rows, given)
-    print(table)
+    lines = [row_of(row, given.lease) for row in rows]
+    print(machine(), "", *HEAD, *lines, sep="\n")
     if given.write and not failed:
-        write(table)
+        write(lines)
     print(f"{failed} failed" if failed else "all is well")
     return 1 if failed else 0
 
@@ -135,45 +134,52 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=list(SOAKS), metavar="NAME", help=", ".join(SOAKS))
     parser.add_argument("--broker", nargs="+", choices=BROKERS, default=list(BROKERS))
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/guarantees.md")
+    parser.add_argument("--write", action="store_true", help="put the rows into docs/guarantees.md")
     return parser.parse_args()
 
 
-def table_of(rows: Sequence[Figures], given: argparse.Namespace) -> str:
-    """The figures as Markdown."""
-    lines = [
-        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {_machine()}; a lease of {given.lease:g} s.",
-        "",
-        "| fault | broker | N | jobs | kills | lost | ran twice | had started | longest recovery | |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|---|",
+HEAD: Final = [
+    "| fault | broker | lease | N | jobs | kills | lost | ran twice | had started | longest recovery | |",
+    "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|",
+]
+
+
+def row_of(row: Figures, lease_s: float) -> str:
+    """One line of the table."""
+    cells = [
+        row.fault,
+        row.broker,
+        f"{lease_s:g} s",
+        f"{row.rounds:,}",
+        f"{row.jobs:,}" if row.jobs else "",
+        f"{row.kills:,}" if row.kills else "",
+        f"{row.lost:,}",
+        f"{row.ran_twice:,}",
+        f"{row.at_risk:,}" if row.at_risk else "",
+        f"{row.longest_recovery_s:.1f} s" if row.longest_recovery_s else "",
+        "; ".join(row.notes),
     ]
-    for row in rows:
-        risk = f"{row.at_risk:,}" if row.kills and row.at_risk else ""
-        recovery = f"{row.longest_recovery_s:.1f} s" if row.longest_recovery_s else ""
-        lines.append(
-            f"| {row.fault} | {row.broker} | {row.rounds:,} | {row.jobs or '':,} | {row.kills or ''} | {row.lost} "
-            f"| {row.ran_twice:,} | {risk} | {recovery} | {'; '.join(row.notes)} |".replace("| '' |", "| |")
-            if row.jobs
-            else f"| {row.fault} | {row.broker} | {row.rounds:,} | | | {row.lost} | {row.ran_twice} | | | |"
-        )
-    return "\n".join(lines)
+    return f"| {' | '.join(cells)} |"
 
 
-def _machine() -> str:
+def machine() -> str:
+    """When and where the figures were taken."""
     redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True).stdout
     version = next((word[2:] for word in redis.split() if word.startswith("v=")), "?")
     return (
-        f"{os.cpu_count()} cores, CPython {platform.python_version()}, Redis {version}, "
-        f"SQLite {apsw.sqlite_lib_version() or sqlite3.sqlite_version}"
+        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {os.cpu_count()} cores, CPython {platform.python_version()}, "
+        f"Redis {version}, SQLite {apsw.sqlite_lib_version()}."
     )
 
 
-def write(table: str) -> None:
-    """Replaces the figures of the page."""
-    page = PAGE.read_text()
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
+def write(rows: Sequence[str]) -> None:
+    """Puts rows into the page, in place of those of the same fault and broker."""
+    before, rest = PAGE.read_text().split(BEGIN)
+    old, after = rest.split(END)
+    kept = [line for line in old.splitlines() if line.startswith("| ") and line not in HEAD]
+    table = {tuple(line.split(" | ")[:2]): line for line in [*kept, *rows]}
+    text = "\n".join([machine(), "", *HEAD, *table.values()])
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tests.faults.processes import LANES, Process, descendants, gone, ready, wor
 from tests.faults.site import Site, counts_of
 from tests.faults.verdict import Figures, Kill
 
-ORPHANS_END_WITHIN_S = 3.0
+ORPHANS_END_WITHIN_S = 2.0
 RECOVERY_SLACK_S = 5.0
 
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import apsw
 
-from tests.faults import cuts, gil, hoard, hostile, kills, outages, pauses, poison
+from tests.faults import cuts, gil, hoard, hostile, kills, outages, pauses, poison, wires
 from tests.faults.processes import ROOT
 from tests.faults.site import BROKERS, Site, open_site
 from tests.faults.verdict import Figures
@@ -89,6 +89,9 @@ SOAKS: Final = {
     "everysec": Soak(_everysec, ["redis"], EVERYSEC),
     "gil": Soak(lambda site, given, _: gil.run(site, rounds=given.rounds)),
     "cuts": Soak(lambda site, given, _: asyncio.run(cuts.cut_at_every_byte(site)), ["redis"]),
+    "wires": Soak(
+        lambda site, given, chance: wires.run(site, rounds=10 * given.rounds, chance=chance), ["redis"]
+    ),
     "impatience": Soak(
         lambda site, given, _: asyncio.run(cuts.cancel_at_every_moment(site, rounds=20 * given.rounds))
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 
 from penstock.runtime import supervisor
 from tests.runtime.conftest import ring
+
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Producer:
@@ -26,6 +29,8 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(message)s")
     supervisor.CLOSE_WITHIN_S = 0.3  # type: ignore[misc]
     supervisor.SOON_S = float(os.environ.get("TEST_SOON_S", "3"))  # type: ignore[misc]
+    if os.environ.get("TEST_REAPS"):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     mode, processes, grace_s = sys.argv[1:4]
     program = os.environ.get("TEST_PROGRAM", sys.executable)
     argv = [program, "-m", "tests.runtime.stub_worker", mode]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -44,6 +45,12 @@ def main(mode: str) -> None:
     pulse.introduce(("stub://", "stub", "penstock"), "abc", ["default"], 0.6)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     match mode:
+        case "leaves-orphans":
+            orphan = subprocess.run(
+                ["/bin/sh", "-c", "sleep 0.1 >&- & echo $!"], capture_output=True, text=True
+            )
+            ring(BELL, f"orphan {orphan.stdout}")
+            end_on(signal.SIGTERM, 0)
         case "drains":
             end_on(signal.SIGTERM, 0)
         case "leaves-behind":

@@ -175,6 +175,14 @@ def test_it_does_not_beat_for_others(bell: Doorbell, mode: str, guard: str) -> N
             bell.wait("extended", within_s=1.0)
 
 
+def test_it_reaps_what_others_left(bell: Doorbell) -> None:
+    """As process 1 of a container it is the parent of every orphan."""
+    with supervisor(bell, "leaves-orphans", TEST_REAPS="1"):
+        orphans = [Path("/proc") / bell.wait("orphan") for _ in range(2)]
+        ready(bell)
+        wait_for(lambda: not any(orphan.exists() for orphan in orphans))
+
+
 def test_its_workers_end_with_it(bell: Doorbell) -> None:
     with supervisor(bell, "wedged") as process:
         pids = ready(bell)

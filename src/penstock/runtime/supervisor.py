@@ -243,9 +243,9 @@ class Supervisor:
                 return
             if not pid:
                 return
-            for slot in self._slots:
-                if slot.pid == pid:
-                    self._ended(slot, Ended(status))
+            slot = next((slot for slot in self._slots if slot.pid == pid), None)
+            if slot is not None:  # else an orphan that came to process 1
+                self._ended(slot, Ended(status))
 
     def _ended(self, slot: _Slot, ended: Ended) -> None:
         who, was_ready = str(slot), self._hear_out(slot)

@@ -69,6 +69,15 @@ def test_one_that_does_not_end_is_killed(bell: Doorbell) -> None:
         assert all(gone(pid) for pid in pids)
 
 
+def test_only_those_that_do_not_end_are_killed(bell: Doorbell) -> None:
+    with supervisor(bell, "one-drains", grace_s=0.1) as process:
+        ready(bell)
+        process.signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 4
+        assert process.count("did not end in time and is killed") == 1
+        assert process.count("ended with exit code 0") == 1
+
+
 def test_other_signals_are_passed_on(bell: Doorbell) -> None:
     with supervisor(bell, "drains") as process:
         pids = ready(bell)

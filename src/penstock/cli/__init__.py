@@ -27,7 +27,14 @@ def main() -> None:
 
     from penstock.cli.program import run
 
-    sys.exit(run(arguments, pulse))
+    code = run(arguments, pulse)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has gone; the interpreter must not try once more
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(code)
 
 
 def connect(url: str, scheme: str, namespace: str) -> BlockingProducer:

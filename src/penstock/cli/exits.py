@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from enum import IntEnum
+from typing import NoReturn
 
 from penstock.cli.lines import one_line
 from penstock.cli.target import Target
@@ -23,6 +25,8 @@ class Exit(IntEnum):
 
 def ended(target: Target, action: Callable[[], object]) -> int:
     """Runs a command; what it returns is its exit code, and what it raises is said and becomes one."""
+    # Raised where it comes: asyncio's own handling cancels a task, which code on the way may take for a timeout.
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         code = action()
     except KeyboardInterrupt:
@@ -31,6 +35,10 @@ def ended(target: Target, action: Callable[[], object]) -> int:
     except Exception as error:  # whatever it is, a person reads one line
         return report(error, debug=target.debug)
     return code if isinstance(code, int) else Exit.DONE
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def report(error: Exception, *, debug: bool) -> Exit:

@@ -110,10 +110,13 @@ class _Child:
             self.pid, self._alive = process.pid, True
             if self._killed:
                 os.killpg(self.pid, signal.SIGKILL)
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        if hasattr(os, "waitid"):  # pragma: no branch - macOS has it since Python 3.13
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # while it is not reaped its id stays its own
+            with self._pid_lock:
+                self._alive = False
+        _, status, usage = os.wait4(process.pid, 0)
         with self._pid_lock:
             self._alive = False
-            _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)  # reaped here: Popen must not look for it
         unit = 1 if sys.platform == "darwin" else 1024
         self._post(Ended(status, usage.ru_maxrss * unit))

@@ -52,6 +52,7 @@ EXIT_LEFT_BEHIND: Final = 4
 # How much may be held beyond the slots: what the fastest no-op worker ends in the time that is fetched ahead.
 WINDOW_AHEAD: Final = 2_000
 CLOSE_WITHIN_S: Final = 5.0
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM))
 # A burst ends when a fetch finds nothing, so it does not wait long for more.
 BURST_WAIT_S: Final = 0.05
 
@@ -163,6 +164,11 @@ class Worker:
                     self._run_user_loop()
         finally:
             io.join(CLOSE_WITHIN_S)
+            if signals:
+                # The interpreter gives signals their default action back as it ends; a supervisor's word that comes
+                # then must not make a worker that has drained look killed.
+                for number in STOP_SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
             self._wait_for_children()
             if self._bell is not None and not io.is_alive():
                 self._bell.close()
@@ -183,7 +189,7 @@ class Worker:
         self._bell = SignalBell()
         supervised = self._settings.supervised
         # A terminal that hangs up stops a worker as gently as anything else.
-        for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        for number in STOP_SIGNALS:
             signal.signal(number, lambda _n, _f: self._drain_once() if supervised else self.stop())
         if supervised:
             signal.signal(signal.SIGUSR2, lambda _n, _f: self.stop(at_once=True))

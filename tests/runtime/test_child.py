@@ -180,6 +180,14 @@ def test_an_application_that_is_not_there(wire: Wire) -> None:
     assert ended(wire) == 2
 
 
+def test_a_worker_that_does_not_know_where_its_application_is(wire: Wire) -> None:
+    wire.start("")
+    said = wire.hear()
+    assert isinstance(said, Unfit)
+    assert "app_reference" in said.reason
+    assert ended(wire) == 2
+
+
 def test_progress_is_told_while_it_runs_and_asks_are_heard(wire: Wire, bell: Doorbell) -> None:
     wire.start()
     assert isinstance(wire.hear(), Ready)

@@ -264,7 +264,9 @@ class Child:
 def load(hello: Hello) -> Mapping[str, TaskSpec]:
     """The tasks of the application that the worker runs, with the same settings."""
     if not hello.app_reference:
-        raise ConfigError('the worker was not told where its application is (app_reference="module:attribute")')
+        raise ConfigError(
+            'the worker was not told where its application is (app_reference="module:attribute")'
+        )
     sys.path[:] = hello.path
     module, _, attribute = hello.app_reference.partition(":")
     app: Any = import_module(module)

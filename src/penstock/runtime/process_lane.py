@@ -111,7 +111,8 @@ class _Child:
             if self._killed:
                 os.killpg(self.pid, signal.SIGKILL)
         if hasattr(os, "waitid"):  # pragma: no branch - macOS has it since Python 3.13
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # while it is not reaped its id stays its own
+            # While it is not reaped its id stays its own.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             with self._pid_lock:
                 self._alive = False
         _, status, usage = os.wait4(process.pid, 0)

@@ -22,7 +22,7 @@ from penstock.core.arguments import Arguments
 from penstock.core.job import Enqueued, Job, check_queue_name, queue_of
 from penstock.core.lifecycle import JobState as JobState
 from penstock.core.retry import Retry
-from penstock.core.spec import Lane, TaskSpec, declare
+from penstock.core.spec import TASK_OPTIONS, Lane, TaskSpec, declare
 from penstock.errors import BrokerUnavailable, ConfigError
 from penstock.handle import JobHandle, untyped
 from penstock.portal import Portal
@@ -173,7 +173,7 @@ class Penstock:
 
     def _register(self, function: Callable[..., Any], options: dict[str, Any]) -> Task[..., Any, Any]:
         name = options.pop("name", None) or _task_name(function)
-        known = {"queue", "lane", "retry", "timeout", "expires", "priority", "result_ttl", "delivery", "tags"}
+        known = set(TASK_OPTIONS) - {"name"}
         unknown = {option: value for option, value in options.items() if option not in known}
         spec = declare(
             function, name=name, unknown=unknown, **{k: v for k, v in options.items() if k in known}
@@ -183,7 +183,10 @@ class Penstock:
             taken = self.tasks.get(name)
             if taken is not None:
                 where = f"{taken.function.__module__}.{taken.function.__qualname__}"
-                raise ConfigError(f"two tasks are named {name!r}: {where} is one; give the other name=...")
+                other = f"{function.__module__}.{function.__qualname__}"
+                raise ConfigError(
+                    f"two tasks are named {name!r}: {where} and {other}; give one of them name=..."
+                )
             self.tasks[name] = spec
         return Task(self, spec)
 

@@ -183,7 +183,20 @@ class JobHandle(Generic[R]):
             if record.state in ENDED:
                 return self._value(record)
             if mono_until is not None and time.monotonic() >= mono_until:
-                raise ResultTimeout(f"job {self.id} has not ended in {timeout:g} s: {self._stands(record)}")
+                hint = await self._nobody(inspector, record)
+                raise ResultTimeout(
+                    f"job {self.id} has not ended in {timeout:g} s: {self._stands(record)}{hint}"
+                )
+
+    async def _nobody(self, inspector: Inspector, record: JobRecord) -> str:
+        """What to do where a ready job waits for a worker that does not exist: the commonest of all mistakes."""
+        if record.state is not JobState.READY:
+            return ""
+        if any(record.queue in card.queues for card in await inspector.workers()):
+            return ""
+        return (
+            f"; no worker serves queue {record.queue!r}, start one: penstock -A ... worker -Q {record.queue}"
+        )
 
     async def _look(self, inspector: Inspector, wait_s: float, timeout_s: float | None) -> JobRecord | None:
         """Waits in the broker; a broker that does not answer must not take longer than the caller has."""

@@ -28,6 +28,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
 
+_CALL_OPTIONS: Final = (
+    "countdown",
+    "eta",
+    "queue",
+    "priority",
+    "expires",
+    "job_id",
+    "retry",
+    "headers",
+    "tags",
+)
 _NOTHING: Final[dict[str, str]] = {}
 _NO_TAGS: Final[list[str]] = []
 
@@ -84,7 +95,7 @@ def call_options(  # noqa: C901 - one case for each option reads best in one pla
             case "tags":
                 changes["tags"] = check_tags(value)
             case _:
-                refuse_option("options", name)
+                refuse_option("options", name, _CALL_OPTIONS)
     return replace(before, **changes)
 
 

@@ -226,7 +226,7 @@ def test_names(app: Penstock) -> None:
 
     assert one.name == f"{__name__}.test_names.<locals>.one"
     assert two.name == "mail.two"
-    with pytest.raises(ConfigError, match=r"two tasks are named 'mail.two'.*give the other name="):
+    with pytest.raises(ConfigError, match=r"two tasks are named 'mail.two': .* and .*name="):
         app.task(name="mail.two")(lambda: None)
 
 

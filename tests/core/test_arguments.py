@@ -331,9 +331,21 @@ class Vector:
 
 
 def test_a_class_that_json_cannot_hold_is_refused() -> None:
-    assert "expected Odd, got Odd" in refused(takes(Odd), Odd())
+    with pytest.raises(ConfigError, match="a Odd cannot be carried in JSON; pass its id"):
+        Arguments(takes(Odd), "tasks.t")
     assert "annotate it" in refused(lambda value: None, Odd())
-    assert decoding_refused(takes(Odd), b"[1]").startswith("tasks.t: ValidationError: ")
+    assert decoding_refused(takes(list[Odd]), b"[[1]]").startswith("tasks.t: ValidationError: ")
+
+
+def test_a_resource_without_its_default_is_refused() -> None:
+    class Resource:
+        is_resource = True
+
+    def f(db: int) -> None: ...
+
+    f.__annotations__["db"] = Annotated[int, Resource()]
+    with pytest.raises(ConfigError, match="add the default = INJECTED"):
+        Arguments(f, "f")
 
 
 def test_a_class_that_cannot_be_compared_is_carried() -> None:

@@ -91,7 +91,7 @@ def test_at_most_once_runs_once() -> None:
         ("plain", {}, "a function is needed"),
         (plain, {"unknown": {"bind": True}}, "here that is nothing: use penstock.current_job"),
         (plain, {"unknown": {"max_retries": 3}}, r"here that is retry=Retry\(attempts=N \+ 1\)"),
-        (plain, {"unknown": {"colour": "red"}}, "no option 'colour'$"),
+        (plain, {"unknown": {"colour": "red"}}, "no option 'colour'; there are "),
     ],
 )
 def test_what_cannot_work_is_refused(function: Any, options: dict[str, Any], text: str) -> None:
@@ -101,7 +101,11 @@ def test_what_cannot_work_is_refused(function: Any, options: dict[str, Any], tex
 
 def test_a_refused_option_names_the_task() -> None:
     with pytest.raises(ConfigError, match=r"^task mail\.send: no option 'acks_late'; here that is "):
-        refuse_option("mail.send", "acks_late")
+        refuse_option("task mail.send", "acks_late", ["queue"])
+    with pytest.raises(ConfigError, match=r"no option 'queu'; did you mean 'queue'\?"):
+        refuse_option("task mail.send", "queu", ["queue", "lane"])
+    with pytest.raises(ConfigError, match=r"no option 'colour'; there are lane, queue$"):
+        refuse_option("task mail.send", "colour", ["queue", "lane"])
 
 
 def test_tags() -> None:

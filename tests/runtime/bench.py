@@ -40,7 +40,9 @@ def run_of(spec: TaskSpec, *args: Any, **fields: Any) -> Run:
     told = fields.pop("told", None)
     made = delivery(spec.name, *args, **fields)
     home = Home(
-        1_048_576, lambda delivery, data: None if told is None else told.append((delivery.token, data))
+        1_048_576,
+        "penstock",
+        lambda delivery, data: None if told is None else told.append((delivery.token, data)),
     )
     return run.run_of(made, decode_envelope(made.body), spec, home, monotonic())
 

@@ -96,7 +96,7 @@ class Wire:
 
     def work(self, task: object, *args: object) -> Delivery:
         made = delivery(task.name, *args)  # type: ignore[attr-defined]
-        self.say(Work(made, False, 1_000))
+        self.say(Work(made, False, 1_000, "penstock"))
         return made
 
     def outcome(self, of: Delivery) -> Settlement:
@@ -222,7 +222,7 @@ def test_asks_that_come_before_the_run(wire: Wire, monkeypatch: pytest.MonkeyPat
     assert isinstance(wire.hear(), Ready)
     job = delivery(tasks.add.name, 1, 1)
     ask.append(Asked(job.token, Ask.CANCEL))
-    wire.say(Work(job, False, 1_000))
+    wire.say(Work(job, False, 1_000, "penstock"))
     assert isinstance(wire.outcome(job), Cancelled)
     ask[:] = [Stopping()]
     job = wire.work(tasks.stops_early)
@@ -302,7 +302,7 @@ def test_unknown_tasks_and_other_arguments(wire: Wire) -> None:
     wire.start()
     assert isinstance(wire.hear(), Ready)
     nobody = delivery("nobody")
-    wire.say(Work(nobody, False, 1_000))
+    wire.say(Work(nobody, False, 1_000, "penstock"))
     assert isinstance(wire.outcome(nobody), Defer)
     wrong = wire.outcome(wire.work(tasks.add, "a", "b"))
     assert isinstance(wrong, Dead)

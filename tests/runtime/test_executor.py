@@ -50,7 +50,7 @@ class Bench:
             gate=self.gated.append,
             on_change=self._changed,
             on_unknown=self.unknown.append,
-            home=Home(1_000, lambda delivery, data: None),
+            home=Home(1_000, "penstock", lambda delivery, data: None),
         )
         self.executor.open(self.lanes, self._recall)
 

@@ -95,7 +95,13 @@ def address(url: str, namespace: str = "penstock", root: Path | None = None) -> 
 def _adapter(address: Address) -> Adapter:
     from importlib import import_module
 
-    module: Any = import_module(_ADAPTERS[address.scheme])
+    try:
+        module: Any = import_module(_ADAPTERS[address.scheme])
+    except ModuleNotFoundError as error:
+        extra = _ADAPTERS[address.scheme].rpartition(".")[2]
+        raise ConfigError(
+            f"{address.scheme}://: its driver {error.name!r} is not installed: pip install 'penstock[{extra}]'"
+        ) from error
     return module  # type: ignore[no-any-return]  # modules fulfil the Protocol by their functions
 
 

@@ -98,6 +98,11 @@ class _Parameter:
             self.decoder = Decoder(kind)
         except TypeError as error:
             raise ConfigError(f"parameter {name!r}: {error}") from error
+        if not _can_be_carried(kind):
+            raise ConfigError(
+                f"parameter {name!r}: a {_type_name(kind)} cannot be carried in JSON; pass its id, its parts, or a "
+                "dataclass, msgspec.Struct, attrs or pydantic model"
+            )
 
     def problem(self, value: Any) -> str | None:
         """Why ``value`` does not fit this parameter, or None where it does. The value itself is never quoted."""
@@ -153,6 +158,20 @@ def _same(back: Any, value: Any) -> bool:
         return False
 
 
+def _can_be_carried(kind: Any) -> bool:
+    """Whether a class is one that can be written and read; what stands inside other types shows when it is used."""
+    if (
+        not isinstance(kind, type)
+        or kind.__module__ == "builtins"
+        or kind in _NATIVE
+        or hasattr(kind, "model_validate")
+    ):
+        return True
+    import msgspec.inspect
+
+    return not isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType)
+
+
 def _type_name(kind: Any) -> str:
     if get_origin(kind) is None and isinstance(kind, type):
         return kind.__name__
@@ -203,6 +222,10 @@ class Arguments:
                 )
             self.injected[parameter.name] = metadata[0]
             return
+        if any(getattr(part, "is_resource", False) for part in get_args(hints.get(parameter.name))[1:]):
+            raise ConfigError(
+                f"parameter {parameter.name!r} is annotated with a resource: add the default = INJECTED"
+            )
         if self.injected and parameter.kind is not parameter.VAR_KEYWORD:
             raise ConfigError(
                 f"parameter {parameter.name!r} stands after an injected one; injected ones come last"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
@@ -54,6 +55,20 @@ _CELERY_OPTIONS: Final = {
     "task_id": "task.options(job_id=ID)",
     "shared": "nothing",
 }
+
+
+TASK_OPTIONS: Final = (
+    "name",
+    "queue",
+    "lane",
+    "retry",
+    "timeout",
+    "expires",
+    "priority",
+    "result_ttl",
+    "delivery",
+    "tags",
+)
 
 
 class Lane(StrEnum):
@@ -159,7 +174,7 @@ def declare(
         ConfigError: An option cannot work; the text says what to write instead.
     """
     for option in unknown or {}:
-        refuse_option(name, option)
+        refuse_option(f"task {name}", option, TASK_OPTIONS)
     if not callable(function) or isinstance(function, type):
         raise ConfigError(f"task {name}: a function is needed, not {type(function).__name__}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -196,11 +211,13 @@ def declare(
     )
 
 
-def refuse_option(name: str, option: str) -> None:
+def refuse_option(where: str, option: str, known: Iterable[str]) -> None:
     """Raises the ``ConfigError`` for an option that does not exist, with Penstock's own name where there is one."""
     instead = _CELERY_OPTIONS.get(option)
-    hint = f"; here that is {instead}" if instead else ""
-    raise ConfigError(f"task {name}: no option {option!r}{hint}")
+    hint = f"; here that is {instead}" if instead else f"; there are {', '.join(sorted(known))}"
+    near = get_close_matches(option, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near and not instead else hint
+    raise ConfigError(f"{where}: no option {option!r}{hint}")
 
 
 def check_tags(tags: Sequence[str]) -> tuple[str, ...]:

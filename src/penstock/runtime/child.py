@@ -231,7 +231,7 @@ class Child:
             log.warning("a child process does not know %s: does its module always define it?", envelope.task)
             return unknown(delivery, envelope.task)
         try:
-            home = Home(job.work.max_result, _told_by_listening)
+            home = Home(job.work.max_result, job.work.shell, _told_by_listening)
             run = run_of(delivery, envelope, spec, home, monotonic())
         except (InvalidArguments, ConfigError, TypeError) as error:
             # The code has changed since the worker began.

@@ -43,6 +43,7 @@ class Executor:
     Attributes:
         done: Runs that ended in a success since the start.
         failed: Runs that ended otherwise.
+        given_back: Deliveries that were released.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Executor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self.done = 0
+        self.given_back = 0
         self.failed = 0
 
     def open(self, lanes: Mapping[Lane, LaneRunner], gate_recall: Callable[[float], list[Run]]) -> None:
@@ -268,6 +270,7 @@ class Executor:
         """Gives runs back to the front of their lines, unspent."""
         given = [run for run in runs if self._held.pop(run.delivery.token, None) is not None]
         if given:
+            self.given_back += len(given)
             self._settle([Release(run.delivery) for run in given])
             self._on_change()
 
@@ -286,6 +289,7 @@ class Executor:
             if run.spec.at_most_once and run.mono_started:
                 self._settle([_lost(run.delivery)])
             else:
+                self.given_back += 1
                 self._settle([Release(run.delivery, crashed=timed_out)])
         return len(left)
 

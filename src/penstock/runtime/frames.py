@@ -35,6 +35,7 @@ class Work(msgspec.Struct, tag=True):
     delivery: Delivery
     stopping: bool
     max_result: int
+    shell: str
 
 
 class Asked(msgspec.Struct, tag=True):

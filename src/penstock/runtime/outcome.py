@@ -47,8 +47,8 @@ def succeeded(run: Run, value: object) -> Settlement:
     try:
         raw = run.spec.encode_result(value, run.home.max_result)
     except ResultRefused as error:
-        log.error("job %s of %s: its result cannot be stored (%s); see: penstock job %s", run.delivery.id,
-                  run.spec.name, error, run.delivery.id)  # fmt: skip
+        log.error("job %s of %s: its result cannot be stored (%s); see: %s job %s", run.delivery.id,
+                  run.spec.name, error, run.home.shell, run.delivery.id)  # fmt: skip
         return Dead(run.delivery, JobError("ResultRefused", str(error)[:_MESSAGE_LENGTH]), Cause.RESULT)
     return Done(run.delivery, raw, min(ttl_s, NONE_TTL_S) if raw is None else ttl_s)
 
@@ -95,15 +95,17 @@ def _again_or_dead(run: Run, error: BaseException) -> Settlement:
         wait_s = None
     if wait_s is None:
         log.error("job %s of %s failed for good: %s in attempt %d of %d; "
-                  "see: penstock job %s; again: penstock retry %s",
-                  delivery.id, run.spec.name, kind, runs, retry.attempts, delivery.id, delivery.id,
+                  "see: %s job %s; again: %s retry %s",
+                  delivery.id, run.spec.name, kind, runs, retry.attempts, run.home.shell, delivery.id,
+                  run.home.shell, delivery.id,
                   exc_info=error)  # fmt: skip
         cause = Cause.TIMEOUT if isinstance(error, TimedOut) else Cause.ERROR
         return Dead(delivery, as_data(error), cause)
     if delivery.attempt == 0:
         log.warning("job %s of %s failed: %s in attempt 1 of %d. It runs again in %s and up to %d times more; "
-                    "to stop it: penstock cancel %s, or retry=False on its task",
-                    delivery.id, run.spec.name, kind, retry.attempts, _words(wait_s), retry.attempts - 1, delivery.id,
+                    "to stop it: %s cancel %s, or retry=False on its task",
+                    delivery.id, run.spec.name, kind, retry.attempts, _words(wait_s), retry.attempts - 1,
+                    run.home.shell, delivery.id,
                     exc_info=error)  # fmt: skip
     else:
         log.warning("job %s of %s failed: %s in attempt %d of %d. It runs again in %s",

@@ -317,7 +317,7 @@ class ProcessLane:
         child.run = run
         run.handle = child
         run.mono_started = monotonic()
-        child.say(Work(run.delivery, run.stopping, run.home.max_result))
+        child.say(Work(run.delivery, run.stopping, run.home.max_result, run.home.shell))
 
     def _free(self, child: _Child) -> None:
         self._idle.append(child)

@@ -44,6 +44,9 @@ class Resource(Generic[T]):
         self.scope = scope
         self._function = function
 
+    is_resource = True
+    """Told apart by the core, which knows parameters and not resources."""
+
     def __repr__(self) -> str:
         return f"<Resource {self.name}>"
 

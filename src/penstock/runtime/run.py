@@ -37,11 +37,18 @@ class Home(NamedTuple):
 
     Attributes:
         max_result: Bytes of the largest result that is stored.
+        shell: How a command that reaches this application begins: ``penstock -A tasks:app``.
         tell: Takes a delivery's newest progress, as JSON, from any thread; it is sent with the next beat.
     """
 
     max_result: int
+    shell: str
     tell: Callable[[Delivery, bytes], None]
+
+
+def shell_of(app_reference: str) -> str:
+    """How a command for the application at ``module:attribute`` begins; without one, for whatever is configured."""
+    return f"penstock -A {app_reference}" if app_reference else "penstock"
 
 
 class Run(msgspec.Struct, eq=False):

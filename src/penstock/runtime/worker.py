@@ -39,7 +39,7 @@ from penstock.runtime.leases import Leases
 from penstock.runtime.loops import new_event_loop
 from penstock.runtime.maintenance import Maintenance
 from penstock.runtime.resources import ResourcePool
-from penstock.runtime.run import Home, Run
+from penstock.runtime.run import Home, Run, shell_of
 from penstock.runtime.service import Backoff
 from penstock.runtime.settler import Settler
 from penstock.runtime.stacks import every_stack
@@ -325,7 +325,7 @@ class Worker:
             gate=self._to_gate,
             on_change=self._changed,
             on_unknown=self._unknown,
-            home=Home(settings.max_result, self._tell),
+            home=Home(settings.max_result, shell_of(settings.app_reference), self._tell),
         )
         self._gate = Gate(
             consumer,
@@ -547,8 +547,8 @@ class Worker:
                         str(error) or "no answer")  # fmt: skip
         for lane in self._lanes.values():
             lane.close()
-        log.info("stopped: %d job(s) done, %d failed or given back, %d lost", self._executor.done,
-                 self._executor.failed, self._lost)  # fmt: skip
+        log.info("stopped: %d job(s) done, %d failed, %d given back, %d lost", self._executor.done,
+                 self._executor.failed, self._executor.given_back, self._lost)  # fmt: skip
 
     async def _last_words(self, consumer: Consumer) -> None:
         notes = self._take_notes()

@@ -50,6 +50,8 @@ def translated(error: BaseException, shown: str) -> BrokerError:
         return BrokerMisconfigured(
             f"{shown}: the server's certificate is not trusted here; name its authority's file with ?ssl_ca_certs=FILE"
         )
+    if "DB index is out of range" in text:
+        return BrokerMisconfigured(f"{shown}: the server has no database of this number; most have 0 to 15")
     if isinstance(error, driver.ResponseError) and not _passing(error, text):
         return BrokerRejected(f"{shown}: the server refused: {text}")
     if isinstance(error, (driver.TimeoutError, TimeoutError)):

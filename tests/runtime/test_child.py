@@ -113,6 +113,9 @@ class Wire:
     def close(self) -> None:
         self._socket.close()
         self.thread.join(WITHIN_S)
+        for thread in threading.enumerate():
+            if thread.name == "penstock-listen":  # what ends it belongs to this test
+                thread.join(WITHIN_S)
         self.theirs.close()
         assert not self.thread.is_alive()
 

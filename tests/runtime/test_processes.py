@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -198,14 +199,34 @@ def test_without_a_guard(start: Start, more: list[str]) -> None:
     wait_for(lambda: not descendants(process.pid))
 
 
+@pytest.fixture
+def redis_start(start: Start, redis_url: str) -> Start:
+    """On Redis: a process that stands still while it has a lock on SQLite's file stops everybody else's leases too."""
+    return partial(start, PENSTOCK_BROKER_URL=redis_url)
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[Penstock]:
+    app = Penstock("client", broker=redis_url)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def other(redis_start: Start) -> Process:
+    """A worker that reclaims, and takes nothing. It is there first: reclaiming needs a witness."""
+    process = redis_start("--no-guard")
+    process.signal(signal.SIGTSTP)
+    process.wait_for("quiet")
+    return process
+
+
 @pytest.mark.parametrize("how", ["guard", "supervisor"])
-def test_holding_the_gil_costs_no_lease(start: Start, client: Penstock, bell: Doorbell, how: str) -> None:
-    process = start(
-        *(["--processes", "2"] if how == "supervisor" else []), ready=2 if how == "supervisor" else 1
-    )
-    other = start("--no-guard")
-    other.signal(signal.SIGTSTP)  # it reclaims, and takes nothing
-    job = send(client, tasks.thread_holds_the_gil, 3 * LEASE_S)
+def test_holding_the_gil_costs_no_lease(
+    other: Process, redis_start: Start, redis_client: Penstock, bell: Doorbell, how: str
+) -> None:
+    process = redis_start() if how == "guard" else redis_start("--processes", "2", ready=2)
+    job = send(redis_client, tasks.thread_holds_the_gil, 3 * LEASE_S)
     bell.wait("begun")
     process.wait_for("is silent, as in a call that holds the GIL; its lease is kept")
     bell.wait("ended")
@@ -214,29 +235,25 @@ def test_holding_the_gil_costs_no_lease(start: Start, client: Penstock, bell: Do
     assert not other.count("taken back from a lost worker")
 
 
-def test_without_a_guard_it_does(start: Start, client: Penstock, bell: Doorbell) -> None:
-    start("--no-guard")
-    other = start("--no-guard")
-    other.signal(signal.SIGTSTP)
-    other.wait_for("quiet")
-    send(client, tasks.thread_holds_the_gil, 5 * LEASE_S)
+def test_without_a_guard_it_does(
+    other: Process, redis_start: Start, redis_client: Penstock, bell: Doorbell
+) -> None:
+    redis_start("--no-guard")
+    send(redis_client, tasks.thread_holds_the_gil, 5 * LEASE_S)
     bell.wait("begun")
     other.wait_for("taken back from a lost worker")
 
 
-def test_a_stopped_worker_loses_its_lease(start: Start, bell: Doorbell, redis_url: str) -> None:
-    # Not on SQLite: a process that is stopped while it holds the file's lock stops everybody.
-    with contextlib.closing(Penstock("client", broker=redis_url)) as client:
-        process = start(PENSTOCK_BROKER_URL=redis_url)
-        other = start("--no-guard", PENSTOCK_BROKER_URL=redis_url)
-        other.signal(signal.SIGTSTP)
-        other.wait_for("quiet")
-        send(client, tasks.waits, "a")
-        bell.wait("begun")
-        process.signal(signal.SIGSTOP)
-        other.wait_for("taken back from a lost worker")
-        process.signal(signal.SIGCONT)
-        process.wait_for("was lost to another worker")
+def test_a_stopped_worker_loses_its_lease(
+    other: Process, redis_start: Start, redis_client: Penstock, bell: Doorbell
+) -> None:
+    process = redis_start()
+    send(redis_client, tasks.waits, "a")
+    bell.wait("begun")
+    process.signal(signal.SIGSTOP)
+    other.wait_for("taken back from a lost worker")
+    process.signal(signal.SIGCONT)
+    process.wait_for("was lost to another worker")
 
 
 # --- several processes

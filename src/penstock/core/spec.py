@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
@@ -213,6 +212,8 @@ def declare(
 
 def refuse_option(where: str, option: str, known: Iterable[str]) -> None:
     """Raises the ``ConfigError`` for an option that does not exist, with Penstock's own name where there is one."""
+    from difflib import get_close_matches  # only who made a mistake pays for it
+
     instead = _CELERY_OPTIONS.get(option)
     hint = f"; here that is {instead}" if instead else f"; there are {', '.join(sorted(known))}"
     near = get_close_matches(option, known, 1)

@@ -16,6 +16,8 @@ AHEAD_S: Final = 0.05
 MOST_A_CALL: Final = 200
 MOST_BYTES_A_CALL: Final = 4 * 1024 * 1024
 LONGEST_WAIT_S: Final = 1.0
+# A fetch that took so long has waited in an empty line; well above the round trip to a distant broker.
+EMPTY_S: Final = 0.2
 # The rate is taken over at least this long, so that one quick batch does not pass for a flood.
 RATE_OVER_S: Final = 0.02
 
@@ -92,10 +94,10 @@ class Feeder(Service):
         idle = self._load() == 0
         # It does not wait with more than the slots can start: what comes then is for everybody who waits.
         wait_s = self._wait_s if want + self._load() <= self._slots else 0.0
+        mono_asked = monotonic()
         fetched = await self._consumer.fetch(want, MOST_BYTES_A_CALL, wait_s)
-        if (
-            not self._flowing
-        ):  # what was finished before the line was empty says nothing about what has come now
+        # What was finished before the line was empty says nothing about what has come now.
+        if not self._flowing or monotonic() - mono_asked > EMPTY_S:
             self._rate, self._mono_rated, self._rated = 0.0, monotonic(), self._finished()
         self._flowing = len(fetched.deliveries) >= want
         if fetched.deliveries:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Connect = Callable[[str, str, str], BlockingProducer]
 
 # Of a lease: an idle worker beats every third, so it is silent after somewhat more; half of the lease is left to act.
-SILENT_AFTER: Final = 0.45
+SILENT_AFTER: Final = 0.4
 BEAT_EVERY: Final = 1 / 3
 AGAIN_AFTER_FAILURE: Final = 1 / 15
 LONGEST_KEPT_S: Final = 600.0

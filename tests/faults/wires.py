@@ -14,6 +14,9 @@ from tests.faults.site import Site
 from tests.faults.verdict import Figures
 
 
+_STALLS_S = 1.0
+
+
 def run(site: Site, *, rounds: int, chance: random.Random) -> Figures:
     """Workers and a producer reach Redis through a proxy that cuts after a random number of bytes, in either direction.
 
@@ -21,7 +24,7 @@ def run(site: Site, *, rounds: int, chance: random.Random) -> Figures:
 
     Args:
         site: The broker, which the final look reaches directly.
-        rounds: How many cuts; every tenth is a stall for half a lease, which a lease has to bear.
+        rounds: How many cuts; every tenth is a stall of a second, which every lease and every call has to bear.
         chance: What chooses.
     """
     out, cuts = site.folder / "acks-0", 0
@@ -46,7 +49,7 @@ def run(site: Site, *, rounds: int, chance: random.Random) -> Figures:
         for number in range(rounds):
             if number % 10 == 9:
                 proxy.stall()
-                time.sleep(site.lease_s / 2)
+                time.sleep(_STALLS_S)
                 proxy.flow()
                 proxy.cut_all()
                 cuts += 1

@@ -110,6 +110,11 @@ def test_it_beats_for_a_silent_worker(ward: Ward, producer: Producer, said: list
     assert len(said) == 2
 
 
+def test_a_short_lease_leaves_no_time_to_import_a_driver(ward: Ward, producer: Producer) -> None:
+    ward.hear(f"i 2.0 {INTRODUCTION}\n".encode(), 0.0)
+    wait_for(lambda: producer.closed == 1)
+
+
 def test_it_gives_up_in_the_end(ward: Ward, producer: Producer, said: list[str]) -> None:
     ward.hear(HELLO + b"p 30.0\n", 100.0)
     assert ward.due(129.0)

@@ -27,6 +27,8 @@ SILENT_AFTER: Final = 0.4
 BEAT_EVERY: Final = 1 / 3
 AGAIN_AFTER_FAILURE: Final = 1 / 15
 LONGEST_KEPT_S: Final = 600.0
+# Importing a driver takes up to a second on a busy machine. Where the lease is short that is done before it is needed.
+SHORT_LEASE_S: Final = 5.0
 _STATES_STOPPED: Final = b"Tt"
 _NEVER_S: Final = 86_400.0
 
@@ -67,6 +69,8 @@ class Ward:
             if kind == b"i":
                 lease, _, self._introduced = rest.partition(b" ")
                 self._lease_s = float(lease)
+                if self._lease_s < SHORT_LEASE_S:
+                    self._prepare()
             else:
                 self.ready = True
                 self._limit_s = LONGEST_KEPT_S if rest == b"-" else min(float(rest), LONGEST_KEPT_S)
@@ -104,6 +108,16 @@ class Ward:
             self._mono_next = mono_now + AGAIN_AFTER_FAILURE * self._lease_s
             return False
         return True
+
+    def _prepare(self) -> None:
+        import threading
+
+        threading.Thread(target=self._import, name="penstock-ward", daemon=True).start()
+
+    def _import(self) -> None:
+        import json
+
+        self._connect(*json.loads(self._introduced)[0]).close()
 
     def beat(self) -> None:
         """Renews its lease, on a thread: whoever watches must not hang with the broker."""

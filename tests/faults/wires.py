@@ -13,7 +13,6 @@ from tests.faults.processes import LANES, Process, ready, worker
 from tests.faults.site import Site
 from tests.faults.verdict import Figures
 
-
 _STALLS_S = 1.0
 
 

@@ -101,6 +101,7 @@ class Twin:
         self._forgot_at = max([self._forgot_at, *(moment for moment in forgotten if moment <= self.now)])
         # What is forgotten once stays so, though the clock goes back.
         for worker in self.workers:
+            worker.heard_at = min(worker.heard_at, self.now)  # a step back is taken off the leases
             if self.now - worker.heard_at >= LEASE_S:
                 worker.heard_at = -math.inf
             if worker.last is not None and self.now - worker.last[2] >= KEEP_NUMBER_S:

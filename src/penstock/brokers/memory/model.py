@@ -344,6 +344,7 @@ class Model:
             line = self.lines.setdefault(queue, Line(queue))
             expired += self._expire(now, line, limit - expired)
             promoted += self._promote(now, line, limit - promoted)
+            self._shorten_leases(now, lease_s, line.stepped_back_s(now))
             wait_s = line.witness(now, lease_s)
             waiting_s = max(waiting_s, wait_s)
             if not wait_s:
@@ -373,6 +374,12 @@ class Model:
             line.lost_total += 1
             self._give_back(now, stored, front=True)
         return len(taken)
+
+    def _shorten_leases(self, now: float, lease_s: float, stepped_back_s: float) -> None:
+        """What a clock that was ahead gave is over by the clock as it is now, and a lease's time later at the earliest."""
+        if stepped_back_s:
+            for lease in self.leases.values():
+                lease.until = min(lease.until, max(now + lease_s, lease.until - stepped_back_s))
 
     def _lease_holds(self, now: float, consumer: str) -> bool:
         lease = self.leases.get(consumer)

@@ -128,6 +128,10 @@ class Line:
             heapq.heappop(self.moments)
         return None
 
+    def stepped_back_s(self, now: float) -> float:
+        """How far the clock is behind where maintenance saw it last; 0 where it went on."""
+        return max(0.0, self.seen_at - now) if self.seen_at is not None else 0.0
+
     def witness(self, now: float, lease_s: float) -> float:
         """Notes that maintenance looks now; seconds for which it shall still reclaim nothing.
 

@@ -94,7 +94,9 @@ class Fleet:
             seen_at, until_at, *queues = moments.get(consumer, b"0 0").decode().split()
             card.seen_at = float(seen_at)
             name = consumer.decode()
-            found[name] = card, float(until_at) > now or await self._lives(name, queues, now)
+            # Heard of in the future: the clock was set back since, and this end of its lease is no longer true.
+            heard = float(seen_at) <= now < float(until_at)
+            found[name] = card, heard or await self._lives(name, queues, now)
         return found
 
     async def _lives(self, consumer: str, queues: Sequence[str], now: float) -> bool:

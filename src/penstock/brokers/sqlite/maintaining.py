@@ -51,11 +51,13 @@ def _witness(database: Database, now: float, queue: int, lease_s: float) -> tupl
     """Notes that maintenance looks now; seconds for which it shall still reclaim nothing, and how many are dead.
 
     After a gap (a pause, a restart) or a step backwards nobody can tell who is dead: every lease may be over because
-    nobody could beat.
+    nobody could beat. A step backwards is taken off the leases as well: who is dead would else live that much longer.
     """
     seen_at, patient_until, dead = database.one(_SQL["witness"], (queue,))
     if seen_at is None or not 0 <= now - seen_at <= lease_s / 2:
         patient_until = now + lease_s
+    if seen_at is not None and seen_at > now:
+        database.execute(_SQL["shorten_leases"], (database.namespace, now + lease_s, seen_at - now))
     database.execute(_SQL["note_witness"], (queue, now, patient_until))
     return max(0.0, patient_until - now), dead
 

@@ -224,6 +224,39 @@ class LeaseContract(ContractBase):
         assert (await bench.tend()).reclaimed == 1
 
     @case()
+    async def test_a_step_backwards_does_not_lengthen_the_life_of_the_dead(self, bench: Bench) -> None:
+        dead, alive = await bench.consumer(), await bench.consumer()
+        await bench.put("a", "b")
+        await bench.take(dead, 1)
+        b = await bench.take(alive, 1)
+        await bench.tend()
+        bench.shift(-LEASE_S * 20)
+        assert await bench.outlive_lease(meanwhile=lambda: alive.beat(LEASE_S)) == 1
+        assert names(await bench.take(alive)) == ["a"]
+        assert (await alive.beat(LEASE_S, (), b)).lost == frozenset()
+
+    @case()
+    async def test_a_step_backwards_leaves_a_longer_lease_its_length(self, bench: Bench) -> None:
+        consumer = await bench.consumer()
+        await bench.put("a")
+        await bench.take_one(consumer)
+        await consumer.beat(LEASE_S * 5)
+        await bench.tend()
+        bench.shift(-LEASE_S * 20)
+        assert await bench.outlive_lease() == 0  # 2.25 leases later
+        assert await bench.outlive_lease() == 0
+        assert await bench.outlive_lease() == 1
+
+    @case("inspect")
+    async def test_the_dead_are_not_listed_for_longer_after_a_step_backwards(self, bench: Bench) -> None:
+        await bench.consumer()
+        await bench.tend()
+        assert len(await bench.inspector.workers()) == 1
+        bench.shift(-LEASE_S * 20)
+        await bench.outlive_lease()
+        assert list(await bench.inspector.workers()) == []
+
+    @case()
     async def test_the_witness_is_kept_for_each_queue(self, bench: Bench) -> None:
         consumer = await bench.consumer("q", "r")
         await bench.broker.enqueue([job("a", "q"), job("a", "r")], bench.origin())

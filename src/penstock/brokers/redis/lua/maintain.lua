@@ -13,6 +13,15 @@ local tick, quiet = call('HGET', WITNESS, 'tick'), tonumber(call('HGET', WITNESS
 if not tick or now - tick > lease_s / 2 or tonumber(tick) > now then
   quiet = now + lease_s
 end
+if tick and tonumber(tick) > now then
+  -- The clock went back. Leases that it gave when it was ahead are put back as far, or whoever is dead would live that
+  -- much longer; but none to before the end of one that is given now.
+  local given_now = now + lease_s
+  local late = call('ZRANGEBYSCORE', LEASES, '(' .. text(given_now), '+inf', 'WITHSCORES')
+  for i = 1, #late, 2 do
+    call('ZADD', LEASES, math.max(given_now, late[i + 1] - (tick - now)), late[i])
+  end
+end
 call('HSET', WITNESS, 'tick', text(now), 'quiet_until', text(quiet))
 local waiting_s = math.max(0, quiet - now)
 

@@ -6,6 +6,10 @@ SELECT seen_at, patient_until, failed + quarantined FROM queues WHERE key = ?1;
 -- [note_witness] It looks now. ?1 queue, ?2 now, ?3 patient until
 UPDATE queues SET seen_at = ?2, patient_until = ?3 WHERE key = ?1;
 
+-- [shorten_leases] The clock went back: so far are leases put back that end later than one given now. ?1 namespace,
+-- ?2 when a lease given now ends, ?3 seconds of the step
+UPDATE consumers SET lease_until = max(?2, lease_until - ?3) WHERE namespace = ?1 AND lease_until > ?2;
+
 -- [expired] What was not started in time. ?1 queue, ?2 now, ?3 limit
 SELECT key, state FROM jobs
 WHERE queue = ?1 AND expires_at <= ?2 AND expires_at IS NOT NULL AND state IN ('ready', 'scheduled')

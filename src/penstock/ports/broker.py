@@ -227,8 +227,9 @@ class Broker(Protocol):
         Reclaiming needs a witness: where the last round (of anybody, by the broker's clock) was more than half a
         lease ago, or in the future, nothing is reclaimed for one full ``lease_s`` from now; ``waiting_s`` is what is
         left of that. Where the last round lies in the future the clock was set back, and leases that end later than one
-        given now are put back as far, but not to before that one's end. A reclaimed job is a suspect at the front of its line, in the order of the claims; one that had
-        been marked started counts one more crash. The witness is kept for each queue.
+        given now are put back as far, but not to before that one's end. A reclaimed job is a suspect at the front of
+        its line, in the order of the claims; one that had been marked started counts one more crash. The witness is
+        kept for each queue.
         """
         ...
 

@@ -376,7 +376,7 @@ class Model:
         return len(taken)
 
     def _shorten_leases(self, now: float, lease_s: float, stepped_back_s: float) -> None:
-        """What a clock that was ahead gave is over by the clock as it is now, and a lease's time later at the earliest."""
+        """Puts leases back as far as the clock was, but not to before the end of one that is given now."""
         if stepped_back_s:
             for lease in self.leases.values():
                 lease.until = min(lease.until, max(now + lease_s, lease.until - stepped_back_s))

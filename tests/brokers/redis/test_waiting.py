@@ -13,6 +13,7 @@ from penstock import brokers
 from penstock.brokers.redis import inbox, open_blocking
 from penstock.brokers.redis.broker import RedisBroker
 from penstock.brokers.redis.consumer import RedisConsumer
+from penstock.brokers.redis.keys import QUEUES
 from penstock.core.job import Delivery
 from penstock.core.settlement import Done, Release
 from tests.brokers.redis.bench import MAX_BYTES, new_consumer, opened, origin, some_jobs, take, until_waiting
@@ -185,8 +186,7 @@ def test_only_ends_that_somebody_waits_for_are_published(redis_url: str) -> None
                 await consumer.settle([Done(one, b"1", 60)], 1)
                 assert "cmdstat_publish" not in client.info("commandstats")
                 asking = [asyncio.create_task(waiter.wait(two.id, 10)) for _ in range(3)]
-                while not client.exists("{test:q:0}:watched"):  # noqa: ASYNC110 - the server has no event for it
-                    await asyncio.sleep(0.001)
+                await until_watched(client)
                 began = time.monotonic()
                 await consumer.settle([Done(two, b"2", 60), Done(three, b"3", 60)], 2)
                 assert [record and record.result for record in await asyncio.gather(*asking)] == [b"2"] * 3
@@ -198,6 +198,65 @@ def test_only_ends_that_somebody_waits_for_are_published(redis_url: str) -> None
     asyncio.run(run())
 
 
+async def until_watched(client: redis.Redis) -> None:
+    while not client.exists("{test:q:0}:watched"):  # noqa: ASYNC110 - the server has no event for it
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(("result", "looks"), [(b'"short"', 0), (b'"' + b"long" * 3000 + b'"', 1)])
+def test_an_end_that_is_short_is_told_whole(redis_url: str, result: bytes, looks: int) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker, opened(redis_url) as waiter:
+            consumer = await new_consumer(broker)
+            await broker.enqueue(some_jobs(1), origin())
+            (delivery,) = await take(consumer)
+            asking = asyncio.create_task(waiter.wait(delivery.id, 10))
+            with redis.Redis.from_url(redis_url) as client:
+                await until_watched(client)
+                client.config_resetstat()
+                await consumer.settle([Done(delivery, result, 60)], 1)
+                record = await asking
+                assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == 1 + looks
+            assert record == await broker.get(delivery.id)
+            assert record is not None
+            assert record.result == result
+            await consumer.close()
+
+    asyncio.run(run())
+
+
+def test_the_end_of_a_former_job_of_this_id_is_not_this_one_s(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker, opened(redis_url) as waiter:
+            consumer = await new_consumer(broker)
+            (job,) = some_jobs(1)
+            with redis.Redis.from_url(redis_url) as client:
+                for number in range(1, 4):
+                    await broker.enqueue([job], origin())
+                    asking = asyncio.create_task(waiter.wait(job.id, 10))
+                    await until_watched(client)
+                    # What the server said when the one before ended is read only now.
+                    late = f'{job.id}\nsucceeded 1 2 0 0 0 {(number - 1) * QUEUES + 1}\n1"former"'
+                    client.publish(waiter._inbox.channel, late)
+                    await until_calm(client)
+                    (delivery,) = await take(consumer)
+                    await consumer.settle([Done(delivery, b'"this"', 0.01)], number)
+                    record = await asking
+                    assert record is None or record.result == b'"this"'
+                    while client.exists("{test:q:0}:o:" + job.id):  # noqa: ASYNC110 - the server forgets it by itself
+                        await asyncio.sleep(0.001)
+            await consumer.close()
+
+    asyncio.run(run())
+
+
+async def until_calm(client: redis.Redis) -> None:
+    """Returns once the waiter has looked again: it has heard what it was told."""
+    calls = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    while client.info("commandstats")["cmdstat_evalsha"]["calls"] == calls:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.001)
+
+
 def test_a_wait_survives_a_lost_notification_stream(redis_url: str) -> None:
     async def run() -> None:
         async with opened(redis_url) as broker, opened(redis_url) as waiter:
@@ -207,8 +266,7 @@ def test_a_wait_survives_a_lost_notification_stream(redis_url: str) -> None:
             for number, delivery in enumerate(await take(consumer), 1):
                 asking = asyncio.create_task(waiter.wait(delivery.id, 10))
                 with redis.Redis.from_url(redis_url) as client:
-                    while not client.exists("{test:q:0}:watched"):  # noqa: ASYNC110 - the server has no event for it
-                        await asyncio.sleep(0.001)
+                    await until_watched(client)
                     client.client_kill_filter(_type="pubsub")
                 await consumer.settle([Done(delivery, b"1", 60)], number)
                 record = await asking

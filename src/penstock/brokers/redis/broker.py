@@ -18,6 +18,7 @@ from penstock.brokers.redis.inbox import Inbox
 from penstock.brokers.redis.inspection import Inspection
 from penstock.brokers.redis.keys import FleetKeys, QueueKeys
 from penstock.brokers.redis.link import Link
+from penstock.brokers.redis.records import read_outcome
 from penstock.brokers.redis.scripts import MAINTAIN, RECLAIM, Command
 from penstock.core.job import Enqueued, Job, JobRecord, Origin, queue_of
 from penstock.core.lifecycle import ENDED, KEEP_DEAD_JOBS, KEEP_DEAD_S, KEEP_EXPIRED_S, JobState
@@ -178,18 +179,22 @@ class RedisBroker:
 
     async def wait(self, id: str, timeout_s: float) -> JobRecord | None:
         mono_end = time.monotonic() + timeout_s
-        queue, inbox = queue_of(id), self._inbox
+        inbox = self._inbox
         with inbox.bell(id) as bell:
             await inbox.listen(min(timeout_s, _LOOK_AGAIN_S))
             while True:
-                bell.clear()
-                (record,) = await self._inspection.records(queue, [id], self.clock_shift_s, inbox.channel)
+                bell.still()
+                record, least_token = await self._inspection.watch(id, inbox.channel, self.clock_shift_s)
                 left_s = mono_end - time.monotonic()
                 if record is None or record.state in ENDED or left_s <= 0:
                     return record
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(left_s, _LOOK_AGAIN_S)):
-                        await bell.wait()
+                        await bell.rung.wait()
+                if bell.outcome:
+                    ended = read_outcome(id, queue_of(id), bell.outcome)
+                    if ended.token >= least_token:
+                        return ended
 
     async def workers(self) -> Sequence[WorkerCard]:
         return await self._fleet.workers(self.clock_shift_s)

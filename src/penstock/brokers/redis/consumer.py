@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock.brokers.redis import settling
 from penstock.brokers.redis.fleet import beat_command, leave_commands, read_orders
+from penstock.brokers.redis.keys import QUEUES
 from penstock.brokers.redis.scripts import BEAT, FETCH, JOIN, LEAVE, PEEK, Arg, Command
 from penstock.brokers.redis.url import ANSWER_S
 from penstock.core.job import Delivery
@@ -19,9 +20,6 @@ from penstock.ports.broker import Answer, Beat, Fetched, Note, Progress, Started
 if TYPE_CHECKING:
     from penstock.brokers.redis.broker import RedisBroker
 
-# A token is the queue's count of claims times this, plus the queue's place among the consumer's: no consumer sees the
-# same one from two queues.
-_QUEUES: Final = 256
 _STEP_JOBS: Final = 200
 # Nobody waits longer than this for a wake token: the stored state is the truth.
 _LOOK_S: Final = 1.0
@@ -43,8 +41,8 @@ class RedisConsumer:
         window: int,
         lease_s: float,
     ) -> None:
-        if len(queues) > _QUEUES:
-            raise ConfigError(f"a worker can take {_QUEUES} queues on Redis, not {len(queues)}")
+        if len(queues) > QUEUES:
+            raise ConfigError(f"a worker can take {QUEUES} queues on Redis, not {len(queues)}")
         self.id = id
         self._broker = broker
         self._queues = queues
@@ -176,7 +174,7 @@ class RedisConsumer:
 
     def _claim_command(self, queue: str, limit: int, max_bytes: int, alone: bool) -> Command:
         self._fetches += 1
-        known = (self._newest[queue] + 1) * _QUEUES - 1 if queue in self._unsure else b""
+        known = (self._newest[queue] + 1) * QUEUES - 1 if queue in self._unsure else b""
         args: list[Arg] = [
             self._broker.clock_shift_s,
             self.id,
@@ -185,7 +183,7 @@ class RedisConsumer:
             limit,
             max_bytes,
         ]
-        args += [known, _QUEUES, self._queues.index(queue), KEEP_EXPIRED_S, int(alone)]
+        args += [known, QUEUES, self._queues.index(queue), KEEP_EXPIRED_S, int(alone)]
         return FETCH.call(self._names[queue], args)
 
     def _deliveries(self, queue: str, reply: list[Any]) -> tuple[list[Delivery], float | None, bool]:
@@ -194,7 +192,7 @@ class RedisConsumer:
         bodies: list[bytes] = reply[3]
         digits: bytes = reply[4]
         noted: list[Any] = reply[5]
-        tokens = range(token, token + len(ids) * _QUEUES, _QUEUES)
+        tokens = range(token, token + len(ids) * QUEUES, QUEUES)
         deliveries = [
             Delivery(id.decode(), queue, body, token)
             for id, body, token in zip(ids, bodies, tokens, strict=True)
@@ -207,7 +205,7 @@ class RedisConsumer:
             place: int = noted[at]
             _read_notes(deliveries[place], noted[at + 1])
         if deliveries:
-            self._newest[queue] = deliveries[-1].token // _QUEUES
+            self._newest[queue] = deliveries[-1].token // QUEUES
         return deliveries, float(due) if due else None, reply[6] == 1
 
     async def settle(self, settlements: Sequence[Settlement], number: int) -> Sequence[Delivery]:

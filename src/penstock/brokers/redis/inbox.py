@@ -17,23 +17,46 @@ from penstock.brokers.redis.link import new_connection
 _QUIET_S: Final = 10.0
 
 
+class Bell:
+    """Rings when a job has ended.
+
+    Attributes:
+        rung: Set when it rang.
+        outcome: How the job ended, as it is stored, where the ring told it.
+    """
+
+    def __init__(self) -> None:
+        self.rung = asyncio.Event()
+        self.outcome = b""
+
+    def ring(self, outcome: bytes) -> None:
+        """The job has ended."""
+        self.outcome = outcome
+        self.rung.set()
+
+    def still(self) -> None:
+        """Forgets what it has rung for."""
+        self.outcome = b""
+        self.rung.clear()
+
+
 class Inbox:
     """One channel of this process's own, listened to while somebody waits.
 
-    What it says is a hint: who waits looks at the stored state behind it, and again after a second without it.
+    What it says saves a look at the stored state; who waits looks there again after a second without it.
     """
 
     def __init__(self, address: Address, prefix: str) -> None:
         self.channel = prefix + token_hex(16)
         self._address = address
-        self._bells: dict[str, set[asyncio.Event]] = {}
+        self._bells: dict[str, set[Bell]] = {}
         self._listener: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()
 
     @contextlib.contextmanager
-    def bell(self, id: str) -> Generator[asyncio.Event]:
-        """An event that is set when the job has ended."""
-        bell = asyncio.Event()
+    def bell(self, id: str) -> Generator[Bell]:
+        """Rings when the job has ended."""
+        bell = Bell()
         self._bells.setdefault(id, set()).add(bell)
         try:
             yield bell
@@ -70,8 +93,9 @@ class Inbox:
                 if message[0] == b"subscribe":
                     self._listening.set()
                 elif message[0] == b"message":
-                    for bell in self._bells.get(message[2].decode(), ()):
-                        bell.set()
+                    id, _, outcome = message[2].partition(b"\n")
+                    for bell in self._bells.get(id.decode(), ()):
+                        bell.ring(outcome)
         except (driver.RedisError, OSError):
             # The next wait subscribes anew; until then everybody looks once a second.
             return

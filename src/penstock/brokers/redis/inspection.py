@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from penstock.brokers.redis.keys import FleetKeys, QueueKeys
+from penstock.brokers.redis.keys import FleetKeys, QueueKeys, first_token
 from penstock.brokers.redis.link import Link
 from penstock.brokers.redis.records import read_record
 from penstock.brokers.redis.scripts import CHANGE, COUNTS, PAGE, RECORDS, Arg, Command, Script
 from penstock.core.job import JobRecord, queue_of
-from penstock.core.lifecycle import JobState
+from penstock.core.lifecycle import ENDED, JobState
 from penstock.ports.inspector import Cancelling, Change, Page, QueueCounts, Retried
 
 # What one script call looks at or changes: a long script stops everybody.
 _STEP_JOBS: Final = 200
 _SETS: Final = {JobState.SCHEDULED: "due", JobState.FAILED: "dead", JobState.QUARANTINED: "odd"}
+
+
+class Watched(NamedTuple):
+    """A job that somebody waits for, and the least token under which it can end from now on.
+
+    The least token tells its end from that of a former job of the same id, which may be heard of late.
+    """
+
+    record: JobRecord | None
+    least_token: int
 
 
 class Inspection:
@@ -38,12 +48,20 @@ class Inspection:
         counts = [QueueCounts(queue, *reply) for queue, reply in zip(queues, replies, strict=True)]
         return [each for each in counts if each.enqueued_total]
 
-    async def records(
-        self, queue: str, ids: Sequence[str], shift_s: float, inbox: str = ""
-    ) -> list[JobRecord | None]:
-        """What is known of jobs of one queue; with an inbox, those that have not ended are watched for it."""
-        reply = await self._located(RECORDS, queue, ids, (shift_s, inbox))
+    async def records(self, queue: str, ids: Sequence[str], shift_s: float) -> list[JobRecord | None]:
+        """What is known of jobs of one queue."""
+        reply = await self._located(RECORDS, queue, ids, (shift_s, ""))
         return [read_record(id, queue, raw) for id, raw in zip(ids, reply, strict=True)]
+
+    async def watch(self, id: str, inbox: str, shift_s: float) -> Watched:
+        """What is known of a job; unless it has ended, the inbox will hear of its end."""
+        queue = queue_of(id)
+        (raw,) = await self._located(RECORDS, queue, [id], (shift_s, inbox))
+        record = read_record(id, queue, raw)
+        if record is None or record.state in ENDED:
+            return Watched(record, 0)
+        # A job that does not run yet ends under a claim that is still to be drawn.
+        return Watched(record, record.token or first_token(int(raw[9]) + 1))
 
     async def change(self, ids: Sequence[str], change: Change, shift_s: float) -> list[str]:
         """See ``Inspector.change``."""

@@ -35,6 +35,16 @@ _NAMES: Final = (
 _ENQUEUE_NAMES: Final = ("jobs", "notes", "due", "expiry", "stale", "totals", "wake", "ends")
 
 
+QUEUES: Final = 256
+"""Queues that a consumer can take. A token is the queue's count of claims times this, plus the queue's place among the
+consumer's: no consumer sees the same one from two queues."""
+
+
+def first_token(claims: int) -> int:
+    """The least token of this count of claims, whichever place the queue has among its consumer's."""
+    return claims * QUEUES
+
+
 class QueueKeys:
     """The keys of one queue."""
 

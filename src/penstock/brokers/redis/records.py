@@ -14,8 +14,8 @@ def read_record(id: str, queue: str, raw: list[Any] | None) -> JobRecord | None:
     if raw is None:
         return None
     if raw[0] == b"o":
-        return _ended(id, queue, raw[1])
-    state, body, notes, error, progress, moment, claim, consumer, asked = raw
+        return read_outcome(id, queue, raw[1])
+    state, body, notes, error, progress, moment, claim, consumer, asked, _ = raw
     attempt, crashes, _, _, _, _, expires_at, priority, _ = notes.split()
     record = JobRecord(
         id=id,
@@ -42,7 +42,8 @@ def read_record(id: str, queue: str, raw: list[Any] | None) -> JobRecord | None:
     return record
 
 
-def _ended(id: str, queue: str, packed: bytes) -> JobRecord:
+def read_outcome(id: str, queue: str, packed: bytes) -> JobRecord:
+    """A job that has ended, from its outcome as it is stored."""
     head, _, result = packed.partition(b"\n")
     state, ended_at, _, attempt, crashes, priority, token = head.decode().split()
     return JobRecord(

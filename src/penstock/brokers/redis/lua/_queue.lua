@@ -96,14 +96,19 @@ local function count(field, by)
   end
 end
 
--- Tells those who wait for a job's end; a queue that nobody waits on publishes nothing.
-local function tell(id)
+-- Tells those who wait for a job's end, and how it ended where that is short; a queue that nobody waits on publishes
+-- nothing.
+local function tell(id, outcome)
   local inboxes = call('HGET', WATCHED, id)
   if inboxes then
     call('HDEL', WATCHED, id)
+    local said = id
+    if outcome and #outcome <= 8192 then
+      said = id .. '\n' .. outcome
+    end
     for inbox in string.gmatch(inboxes, '%S+') do
       -- A user who may not publish must not end a script half way: what is told here is a hint.
-      redis.pcall('PUBLISH', inbox, id)
+      redis.pcall('PUBLISH', inbox, said)
     end
   end
 end

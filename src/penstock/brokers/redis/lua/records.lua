@@ -4,7 +4,8 @@
 -- ARGV  2 inbox or ""   3 how many ids, then the ids, then the consumers
 -- Returns {"consumers", ...} where a consumer has a lease and was not named: call again with these.
 -- Otherwise for each id false, {"o", outcome} or
---         {state, body, notes, error, progress, moment due or ended, claim, consumer, seconds asked for}
+--         {state, body, notes, error, progress, moment due or ended, claim, consumer, seconds asked for,
+--          with an inbox the last claim drawn in this queue}
 local found, many = locate(3)
 if not many then
   return found
@@ -18,7 +19,7 @@ for i, at in ipairs(found) do
     records[i] = {
       at.state, call('HGET', JOBS, id), pack_notes(notes_of(id)), call('HGET', ERRORS, id) or '',
       call('HGET', PROGRESS, id) or '', at.moment or '', at.claim or '', at.consumer or '',
-      call('HGET', ASKED, id) or '',
+      call('HGET', ASKED, id) or '', inbox ~= '' and call('HGET', TOTALS, 'claims') or '0',
     }
     if inbox ~= '' and not at.ended then
       local inboxes = call('HGET', WATCHED, id) or ''

@@ -28,6 +28,8 @@ also_when_full()
 local lost, front, succeeded, failed = {}, {}, 0, 0
 local plain, kept, at = tonumber(ARGV[5]), tonumber(ARGV[6]), 7
 local watched = call('EXISTS', WATCHED) == 1
+-- How the kept Done end, by id, where somebody waits.
+local outcomes = {}
 
 local function let_go(first, last)
   succeeded = succeeded + call('HDEL', HELD, unpack(ARGV, first, last))
@@ -40,7 +42,7 @@ local function let_go(first, last)
   end
   if watched then
     for i = first, last do
-      tell(ARGV[i])
+      tell(ARGV[i], outcomes[ARGV[i]])
     end
   end
 end
@@ -89,6 +91,9 @@ if kept > 0 then
       packed = packed .. '1' .. ARGV[results + 3 * (i - 1) + 2]
     end
     call('SET', KEYS[28 + i], packed, 'PX', until_at[ttl_s][2])
+    if watched then
+      outcomes[ARGV[ids + i - 1]] = packed
+    end
   end)
   at = at + 3 * kept
 end

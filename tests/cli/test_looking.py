@@ -9,6 +9,9 @@ import pytest
 import redis
 
 from penstock import __version__
+from penstock.cli.doctor import unserved
+from penstock.ports.broker import WorkerCard
+from penstock.ports.inspector import QueueCounts
 from tests.cli.shell import Shell
 
 JOB_FIELDS = [
@@ -201,6 +204,31 @@ def test_doctor_tells_versions_clock_and_counts(filled: tuple[Shell, dict[str, s
     assert "dead jobs    2" in " ".join(text.out.split("\n")) or "dead jobs" in text.out
 
 
+def test_doctor_finds_ready_jobs_that_no_worker_takes(filled: tuple[Shell, dict[str, str]]) -> None:
+    shell, _ = filled
+    shell.enqueue("tasks.add", 1, 2, queue="bulk")
+    line = "no running worker serves 2 queues with ready jobs: bulk (1), mail (1); start one: "
+    said = shell("doctor")
+    assert said.code == 1
+    assert line in said.out
+    with shell.worker("-Q", "elsewhere") as worker:
+        assert line in shell("doctor").out
+        assert worker.end() == 0
+    with shell.worker("-Q", "bulk,mail") as worker:
+        assert "no running worker" not in shell("doctor").out
+        assert worker.end() == 0
+
+
+def test_doctor_knows_that_a_quiet_worker_takes_nothing() -> None:
+    queues = [QueueCounts("a", ready=1200), QueueCounts("b", scheduled=1), QueueCounts("c", ready=1)]
+    quiet = WorkerCard("w", "app", queues=["a"], state="quiet")
+    running = WorkerCard("x", "app", queues=["c"])
+    (line,) = unserved(queues, [quiet, running])
+    assert "1 queue with ready jobs: a (1,200); " in line
+    (line,) = unserved([QueueCounts(f"q{n}", ready=1) for n in range(12)], [])
+    assert "q9 (1) and 2 more; " in line
+
+
 def test_doctor_says_what_must_change(plain: Shell, start_redis: Any) -> None:
     server = start_redis(options={"maxmemory": "50mb", "maxmemory-policy": "allkeys-lru"})
     said = plain("doctor", "-b", server.url)
@@ -223,7 +251,7 @@ def test_doctor_finds_a_user_who_may_not_write(plain: Shell, start_redis: Any) -
 
 
 def test_doctor_finds_a_file_that_everybody_may_open(plain: Shell) -> None:
-    assert plain("-A", "tasks", "enqueue", "tasks.add", "[1, 2]").code == 0
+    assert plain("-A", "tasks", "enqueue", "tasks.add", "[1, 2]", "--countdown", "3600").code == 0
     file = plain.folder / "penstock.db"
     assert plain("doctor").code == 0
     file.chmod(0o666)

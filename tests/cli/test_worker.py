@@ -90,6 +90,16 @@ def test_queues_that_are_not_named_are_left_alone(shell: Shell) -> None:
     assert shell.state(id) == "ready"
 
 
+def test_queues_that_no_task_uses_are_warned_about_in_one_line(shell: Shell) -> None:
+    said = shell("-A", "tasks", "worker", "-Q", "mial,default,bluk", "--burst")
+    assert said.code == 0
+    (line,) = (line for line in said.out.splitlines() if "WARNING" in line and "no task here uses" in line)
+    assert "no task here uses queues mial, bluk: only jobs come from there" in line
+    assert line.endswith("the tasks here use default, mail")
+    said = shell("-A", "tasks", "worker", "-Q", "mail,default", "--burst")
+    assert "no task here uses" not in said.out
+
+
 @pytest.mark.parametrize(
     ("queues", "expected"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import Final
 
 import click
@@ -15,10 +16,13 @@ from penstock.cli.tables import cell, count, print_fields, print_json
 from penstock.cli.target import Target
 from penstock.cli.words import words
 from penstock.errors import BrokerMisconfigured
+from penstock.ports.broker import WorkerCard
+from penstock.ports.inspector import QueueCounts
 
 # Moments that producers give and the broker's own differ by this; waits between attempts do not.
 CLOCK_TOLERATED_S: Final = 1.0
 _MILLISECONDS: Final = 1000
+_MOST_NAMES: Final = 10
 
 
 @click.command()
@@ -26,7 +30,7 @@ _MILLISECONDS: Final = 1000
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 @click.pass_obj
 def command(target: Target, /, as_json: bool) -> int:
-    """Check the broker's settings, version, clock and permissions; say what to change.
+    """Check the broker's settings, version, clock, permissions and unserved queues; say what to change.
 
     The exit code is 1 where something must change.
     """
@@ -61,10 +65,25 @@ async def _examine(target: Target, opened: Opened, fields: dict[str, object]) ->
     fields["dead jobs"] = sum(each.failed for each in queues)
     fields["quarantined"] = sum(each.quarantined for each in queues)
     fields["workers"] = len(workers)
-    found = [*opened.warnings, *problems]
+    found = [*opened.warnings, *problems, *unserved(queues, workers)]
     if abs(ahead_s) > CLOCK_TOLERATED_S:
         found.append(
             f"the broker's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s >= 0 else 'behind'} this machine's, "
             "so ETAs and expiries are off by that; synchronise both with NTP"
         )
     return found
+
+
+def unserved(queues: Sequence[QueueCounts], workers: Sequence[WorkerCard]) -> list[str]:
+    """A line where jobs are ready on queues that nobody takes from; a quiet or stopping worker takes nothing."""
+    served = {name for card in workers if card.state == "running" for name in card.queues}
+    left = [each for each in queues if each.ready and each.queue not in served]
+    if not left:
+        return []
+    shown = ", ".join(f"{each.queue} ({each.ready:,})" for each in left[:_MOST_NAMES])
+    more = f" and {len(left) - _MOST_NAMES} more" if len(left) > _MOST_NAMES else ""
+    names = ",".join(each.queue for each in left[:_MOST_NAMES])
+    return [
+        f"no running worker serves {count(len(left), 'queue')} with ready jobs: {shown}{more}; "
+        f"start one: penstock -A ... worker -Q {names}"
+    ]

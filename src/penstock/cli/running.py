@@ -42,6 +42,7 @@ def run(target: Target) -> int:
     settings.supervised = pulse is not None and pulse.supervised
     if not settings.supervised:
         say_hello(app, settings)
+        warn_unused(app, settings.queues)
     several = app.settings["processes"] > 1
     if pulse is not None and (several or not (app.settings["guard"] or pulse.supervised)):
         pulse.close()
@@ -150,6 +151,16 @@ def say_hello(app: Penstock, settings: WorkerSettings) -> None:
         + (f" in each of {processes} processes" if processes > 1 else "")
     )
     print(f"  tasks        {_names(list(app.tasks))}", flush=True)
+
+
+def warn_unused(app: Penstock, queues: Sequence[str]) -> None:
+    """Says which queues none of the application's tasks names: mostly a slip of the pen."""
+    own = queues_of(app)
+    unused = [queue for queue in queues if queue not in own]
+    if unused:
+        log.warning("no task here uses %s %s: only jobs come from there that name it themselves, as "
+                    "options(queue=...) does; the tasks here use %s", "queues" if len(unused) > 1 else "queue",
+                    _names(unused), _names(own))  # fmt: skip
 
 
 def _names(names: Sequence[str], most: int = 8) -> str:

@@ -83,7 +83,5 @@ def unserved(queues: Sequence[QueueCounts], workers: Sequence[WorkerCard]) -> li
     shown = ", ".join(f"{each.queue} ({each.ready:,})" for each in left[:_MOST_NAMES])
     more = f" and {len(left) - _MOST_NAMES} more" if len(left) > _MOST_NAMES else ""
     names = ",".join(each.queue for each in left[:_MOST_NAMES])
-    return [
-        f"no running worker serves {count(len(left), 'queue')} with ready jobs: {shown}{more}; "
-        f"start one: penstock -A ... worker -Q {names}"
-    ]
+    line = f"no running worker serves {count(len(left), 'queue')} with ready jobs: {shown}{more}; "
+    return [f"{line}start one: penstock -A ... worker -Q {names}"]

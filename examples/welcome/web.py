@@ -1,6 +1,9 @@
+import re
 from contextlib import closing
 
-from flask import Flask, render_template, request
+from flask import Flask, abort, render_template, request
+
+from penstock import ConfigError, JobNotFound
 
 from . import tasks
 from .database import connect
@@ -16,8 +19,11 @@ def form() -> str:
 
 @app.post("/")
 def sign_up() -> str:
+    email = request.form["email"]
+    if not re.fullmatch(r"\S+@\S+", email):
+        abort(400, "That is no mail address.")
     with closing(connect()) as users, users:
-        row = users.execute("INSERT INTO users (email) VALUES (?) RETURNING id", (request.form["email"],))
+        row = users.execute("INSERT INTO users (email) VALUES (?) RETURNING id", (email,))
         (user_id,) = row.fetchone()
     job = send_welcome_email.delay(user_id)
     return render_template("welcome.html", job=job)
@@ -25,4 +31,7 @@ def sign_up() -> str:
 
 @app.get("/jobs/<id>")
 def job_state(id: str) -> dict[str, str]:
-    return {"state": tasks.app.job(id).status()}
+    try:
+        return {"state": tasks.app.job(id).status()}
+    except (ConfigError, JobNotFound):
+        abort(404)

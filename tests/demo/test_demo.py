@@ -5,12 +5,16 @@ from __future__ import annotations
 import signal
 import smtplib
 import socket
+import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+import redis
 
 from penstock.cli.demo import story
 from penstock.cli.demo.mail import MailServer
@@ -41,6 +45,9 @@ def nothing_left(shell: Shell) -> bool:
 @pytest.mark.parametrize("broker", ["sqlite", "redis"])
 def test_the_whole_story(shell: Shell, broker: str, request: pytest.FixtureRequest) -> None:
     words = ["--broker", request.getfixturevalue("redis_url")] if broker == "redis" else []
+    if broker == "redis":  # somebody's who chose a like name
+        with redis.Redis.from_url(words[1]) as client:
+            client.hset("{demo-mine:default:0}:jobs", "id", "body")
     said = shell("demo", "--once", *words)
     assert said.code == 0, said.words
     lines = said.out.splitlines()
@@ -57,6 +64,16 @@ def test_the_whole_story(shell: Shell, broker: str, request: pytest.FixtureReque
     assert "All of it worked:" in lines
     assert f"{broker}://" in said.out
     assert nothing_left(shell)
+    if broker == "redis":
+        with redis.Redis.from_url(words[1]) as client:
+            assert client.keys() == [b"{demo-mine:default:0}:jobs"]
+
+
+def refused(url: str, form: bytes | None = None) -> tuple[int, str]:
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        urllib.request.urlopen(url, form, timeout=10)
+    with answer.value as error:
+        return error.code, error.read().decode()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -65,8 +82,14 @@ def test_it_can_be_looked_at_and_ended(shell: Shell, number: signal.Signals) -> 
     with shell.running("demo", "--port", str(port)) as demo:
         line = demo.wait_for("in a browser and sign up")
         assert f"Open http://127.0.0.1:{port}/ " in line
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
+        url = f"http://127.0.0.1:{port}/"
+        with urllib.request.urlopen(url, timeout=10) as page:
             assert b"<form" in page.read()
+        for job in ("zzz", "default:zzz", "%20:%20"):
+            assert refused(f"{url}jobs/{job}")[0] == 404
+        for email in ("", "ada", "@", "a @b", "a@b\r\nBcc: c@d"):
+            code, text = refused(url, urllib.parse.urlencode({"email": email}).encode())
+            assert (code, "That is no mail address." in text) == (400, True)
         assert demo.end(number) == 0
     assert nothing_left(shell)
 
@@ -77,6 +100,24 @@ def test_what_it_started_ends_with_it_even_if_it_is_killed(shell: Shell) -> None
         # Its children hold its output open; that it comes to an end shows that they have ended.
         assert demo.end(signal.SIGKILL) == -signal.SIGKILL
         assert not demo._reader.is_alive()
+
+
+def test_a_broker_that_is_not_there(shell: Shell) -> None:
+    mono_began = time.monotonic()
+    said = shell("demo", "--once", "-b", f"redis://u:secret@127.0.0.1:{free_port()}")
+    assert time.monotonic() - mono_began < 15  # the worker would have been waited for for 30 s
+    assert (said.code, said.out) == (3, "")
+    assert said.err.startswith("penstock: redis://127.0.0.1:")
+    assert "not reached" in said.err
+    assert said.err.count("\n") == 1
+    assert "secret" not in said.err
+    assert nothing_left(shell)
+
+
+def test_a_broker_that_no_two_processes_can_share(shell: Shell) -> None:
+    said = shell("demo", "--once", "-b", "memory://")
+    assert (said.code, said.out) == (2, "")
+    assert "lives inside one process" in said.err
 
 
 def test_a_broker_that_cannot_be(shell: Shell) -> None:

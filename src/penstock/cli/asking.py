@@ -44,7 +44,12 @@ def ask(target: Target, question: Callable[[Opened], Awaitable[T]], *, make: boo
         ConfigError: The broker's URL, or what it is asked to do, cannot work.
         BrokerUnavailable: It does not answer within 5 s.
     """
-    return asyncio.run(_ask(target.address(), question, make))
+    return ask_at(target.address(), question, make=make)
+
+
+def ask_at(address: Address, question: Callable[[Opened], Awaitable[T]], *, make: bool = False) -> T:
+    """``ask`` for the broker at this address."""
+    return asyncio.run(_ask(address, question, make))
 
 
 async def _ask(address: Address, question: Callable[[Opened], Awaitable[T]], make: bool) -> T:

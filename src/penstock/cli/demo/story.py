@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from penstock.brokers import address
+from penstock.cli.asking import Opened, ask_at
 from penstock.cli.demo.browser import Browser, PageFailed
 from penstock.cli.demo.children import Child
 from penstock.cli.demo.mail import MailServer
 from penstock.core.lifecycle import ENDED
-from penstock.errors import ConfigError
+from penstock.errors import BrokerError, ConfigError
 
 EMAIL: Final = "ada@example.com"
 READY_WITHIN_S: Final = 30.0
@@ -39,6 +40,7 @@ def tell(broker_url: str | None, port: int, *, once: bool) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder, contextlib.ExitStack() as stack:
             demo = _Demo(Path(folder), broker_url, port or _free_port())
+            demo.look_at_broker()
             stack.callback(demo.stop)
             demo.start()
             if once:
@@ -54,6 +56,10 @@ def tell(broker_url: str | None, port: int, *, once: bool) -> int:
     return 0
 
 
+async def _nothing(_opened: Opened) -> None:
+    """That it was opened says enough."""
+
+
 def _interrupt(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -65,7 +71,8 @@ class _Demo:
         self._mono_start = time.monotonic()
         self._saying = threading.Lock()
         self._broker_url = broker_url or f"sqlite:///{folder / 'penstock.db'}"
-        self._shown_broker = address(self._broker_url).shown()
+        # Other workers of this broker shall not take the demo's jobs: they have other users.
+        self._address = address(self._broker_url, f"demo-{secrets.token_hex(4)}")
         self._browser = Browser(port)
         self._mail = MailServer(lambda text: self._say("mail server", text))
         self._worker_ready, self._web_ready = threading.Event(), threading.Event()
@@ -75,9 +82,12 @@ class _Demo:
         self._environment = ours | {
             "DATABASE_URL": f"sqlite:///{folder / 'users.db'}",
             "PENSTOCK_BROKER_URL": self._broker_url,
-            # Other workers of this broker shall not take the demo's jobs: they have other users.
-            "PENSTOCK_NAMESPACE": f"demo-{secrets.token_hex(4)}",
+            "PENSTOCK_NAMESPACE": self._address.namespace,
         }
+
+    def look_at_broker(self) -> None:
+        """Fails at once where there is none; the worker itself would wait for it."""
+        ask_at(self._address, _nothing, make=True)
 
     def start(self) -> None:
         """Starts the mail server, the web application and the worker, and returns when they are ready."""
@@ -100,7 +110,7 @@ class _Demo:
         self._wait_for("worker", self._worker_ready)
         print(f"Three programs are running; the source of the first two is {example}")
         print(f"  a web page       {self._browser.url}")
-        print(f"  a worker         takes its jobs from {self._shown_broker}")
+        print(f"  a worker         takes its jobs from {self._address.shown()}")
         print(f"  a mail server    {self._mail.url}, slow, refuses the first mail\n", flush=True)
 
     def stop(self) -> None:
@@ -109,6 +119,21 @@ class _Demo:
             child.stop()
         if self._mail.url:
             self._mail.stop()
+        self._clear_broker()
+
+    def _clear_broker(self) -> None:
+        """What the demo has stored on a server is removed; a SQLite file lies in the demo's own folder."""
+        if self._address.scheme == "sqlite":
+            return
+        from penstock.brokers.redis.clearing import clear
+
+        try:
+            ask_at(self._address, lambda _opened: clear(self._address))
+        except BrokerError as error:
+            print(
+                f"what the demo stored under {self._address.namespace} is left there: {error}",
+                file=sys.stderr,
+            )
 
     def wait(self) -> None:
         """Until a person has seen enough."""

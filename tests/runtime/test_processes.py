@@ -240,9 +240,10 @@ def test_without_a_guard_it_does(
     other: Process, redis_start: Start, redis_client: Penstock, bell: Doorbell
 ) -> None:
     redis_start("--no-guard")
-    send(redis_client, tasks.thread_holds_the_gil, 4 * LONGER_S)
+    # It goes on until the worker is killed: on a busy machine the witness may need several leases to be sure.
+    send(redis_client, tasks.thread_holds_the_gil, 600)
     bell.wait("begun")
-    other.wait_for("taken back from a lost worker")
+    other.wait_for("taken back from a lost worker", within_s=40)
 
 
 def test_a_stopped_worker_loses_its_lease(

@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.brokers.sqlite import waking
 from penstock.brokers.sqlite.database import Database
+from penstock.brokers.sqlite.driver import keys
 from penstock.brokers.sqlite.statements import statements
 from penstock.core.job import Delivery
 from penstock.core.lifecycle import KEEP_EXPIRED_S
@@ -122,7 +123,7 @@ def _deliver(
     database: Database, want: Want, name: str, queue: int, rows: Sequence[Any], claimed: Claimed
 ) -> None:
     first = database.draw(len(rows))
-    database.many(_SQL["claim"], [(token, want.key, row[0]) for token, row in enumerate(rows, first)])
+    database.execute(_SQL["claim"], (first, want.key, keys(row[0] for row in rows)))
     for token, row in enumerate(rows, first):
         key, id, attempt, crashes, streak, suspect, priority, retried_at, _, body = row
         claimed.deliveries.append(

@@ -12,7 +12,7 @@ from penstock.brokers.sqlite.database import Database
 from penstock.brokers.sqlite.driver import keys
 from penstock.brokers.sqlite.statements import statements
 from penstock.core.codec import encode_error
-from penstock.core.job import Delivery, JobError
+from penstock.core.job import DEFERRED, Delivery, JobError
 from penstock.core.lifecycle import KEEP_DEAD_S
 from penstock.core.settlement import Again, Cancelled, Dead, Defer, Done, Quarantine, Release, Settlement
 
@@ -95,7 +95,7 @@ def _gather(database: Database, now: float, settlement: Settlement, job: Held, s
         case Again(delay_s=delay_s, error=error):
             _put_off(database, now, job, steps, (now + delay_s, encode_error(error), 1, 0))
         case Defer(delay_s=delay_s, reason=reason, streak=streak):
-            error = JobError("Deferred", reason)
+            error = JobError(DEFERRED, reason)
             _put_off(database, now, job, steps, (now + delay_s, encode_error(error), 0, streak))
         case Dead(error=error, cause=cause, spent=spent):
             moved.failed += 1

@@ -18,8 +18,9 @@ SELECT key, id, attempt, crashes, streak, suspect, priority, retried_at, expires
 FROM jobs CROSS JOIN bodies ON job = key
 WHERE queue = ?1 AND state = 'ready' ORDER BY priority DESC, place LIMIT ?2;
 
--- [claim] A job is held now. ?1 token, ?2 consumer, ?3 key
-UPDATE jobs SET state = 'running', token = ?1, consumer = ?2, started = 0 WHERE key = ?3;
+-- [claim] Jobs are held now, under tokens in the order of their keys here. ?1 first token, ?2 consumer, ?3 keys (carray)
+UPDATE jobs SET state = 'running', token = ?1 + c.rowid - 1, consumer = ?2, started = 0
+FROM carray(?3) AS c WHERE key = c.value;
 
 -- [expire] A job that was not started in time. ?1 now, ?2 forget at, ?3 key
 UPDATE jobs SET state = 'expired', ended_at = ?1, forget_at = ?2 WHERE key = ?3;

@@ -19,7 +19,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 
 from penstock.brokers import Address, address, connect, connect_blocking, inspector
 from penstock.core.arguments import Arguments
-from penstock.core.job import Enqueued, Job, check_queue_name, queue_of
+from penstock.core.job import Enqueued, Job, check_namespace, check_queue_name, queue_of
 from penstock.core.lifecycle import JobState as JobState
 from penstock.core.retry import Retry
 from penstock.core.spec import TASK_OPTIONS, Lane, TaskSpec, declare
@@ -125,7 +125,7 @@ class Penstock:
         self._folder = folder or self._folder
         self.settings = settings = Settings(self._folder, self._code, command_line)
         root = settings.folder or self._folder
-        self.address: Address = address(settings["broker_url"], check_queue_name(settings["namespace"]), root)
+        self.address: Address = address(settings["broker_url"], check_namespace(settings["namespace"]), root)
         self.default_queue: str = check_queue_name(settings["default_queue"])
         self.max_body: int = settings["max_body"]
         self._blocking = BlockingEnqueue(lambda: connect_blocking(self.address), settings["enqueue_timeout"])

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 import msgspec
 
 from penstock.core.codec import Envelope, Undecodable, decode_envelope
-from penstock.core.job import JobRecord
+from penstock.core.job import DEFERRED, JobError, JobRecord
 from penstock.core.lifecycle import ENDED, JobState
+from penstock.core.settlement import UNKNOWN_TASK
 from penstock.errors import (
     ConfigError,
     JobCancelled,
@@ -229,7 +230,17 @@ class JobHandle(Generic[R]):
                 said += " is running"
             case _:
                 said += " waits for a worker"
-        return said + (f", last error {record.error.type}" if record.error else "")
+        return said + (_last(record.error) if record.error else "")
+
+
+def _last(error: JobError) -> str:
+    """What stands between the job and its end, in words."""
+    if error.type != DEFERRED:
+        return f", last error {error.type}"
+    name = error.message.removeprefix(UNKNOWN_TASK)
+    if name != error.message:
+        return f"; the worker that took it knows no task {name}: start one whose application defines it"
+    return f", put off by RetryLater: {error.message}"
 
 
 def _on_a_loop() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -140,6 +141,30 @@ def test_a_timeout_says_where_the_job_stands(app: Penstock, working: Working) ->
             job.result(0.5)
     with pytest.raises(ResultTimeout, match=r"attempt 1 of 3 in 60 s"):
         f.options(retry=3, countdown=60).delay().result(0.01)
+
+
+def test_a_timeout_says_in_words_why_a_job_was_put_off(app: Penstock, working: Working) -> None:
+    @app.task
+    def later(word: str) -> None:
+        raise RetryLater(60, word) if word else RetryLater(60)
+
+    jobs = [app.send("else.where"), later.delay("the shop is closed"), later.delay("")]
+    with working():
+        mono_until = time.monotonic() + 10
+        while any(job.status() is not JobState.SCHEDULED for job in jobs) and time.monotonic() < mono_until:
+            time.sleep(0.005)
+    said: list[str] = []
+    for job in jobs:
+        with pytest.raises(ResultTimeout) as caught:
+            job.result(0.01)
+        said.append(str(caught.value))
+        assert "Deferred" not in said[-1]
+    unknown, closed, silent = said
+    assert unknown.endswith(
+        " s; the worker that took it knows no task else.where: start one whose application defines it"
+    )
+    assert closed.endswith(" s, put off by RetryLater: the shop is closed")
+    assert silent.endswith(" s, put off by RetryLater: run again in 60 s")
 
 
 def test_cancel_what_waits(app: Penstock) -> None:

@@ -63,3 +63,11 @@ def test_without_a_settings_file_it_lies_beside_the_application(plain: Shell) ->
     plain.write("shop/tasks.py", "from penstock import Penstock\napp = Penstock('shop')\n")
     found = rows(plain, "-A", "shop.tasks")
     assert found["broker_url"]["value"] == f"sqlite:///{plain.folder}/shop/penstock.db"
+
+
+def test_a_namespace_that_makes_no_sense_is_refused(plain: Shell) -> None:
+    for words in (["queues"], ["-A", "tasks", "queues"]):
+        said = plain(*words, PENSTOCK_NAMESPACE="a b")
+        assert (said.code, said.out) == (2, "")
+        assert "namespace 'a b': use letters" in said.err
+        assert "queue name" not in said.err

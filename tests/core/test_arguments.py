@@ -334,7 +334,8 @@ def test_a_class_that_json_cannot_hold_is_refused() -> None:
     with pytest.raises(ConfigError, match="a Odd cannot be carried in JSON; pass its id"):
         Arguments(takes(Odd), "tasks.t")
     assert "annotate it" in refused(lambda value: None, Odd())
-    assert decoding_refused(takes(list[Odd]), b"[[1]]").startswith("tasks.t: ValidationError: ")
+    text = decoding_refused(takes(list[Odd]), b"[[1]]")
+    assert text == "tasks.t: argument 'value': Odd cannot be read from JSON - at `$[0]`"
 
 
 def test_a_resource_without_its_default_is_refused() -> None:
@@ -383,6 +384,23 @@ def test_what_does_not_fit_is_refused_when_read(args: bytes, kwargs: bytes) -> N
     text = decoding_refused(takes(int), args, kwargs)
     assert text.startswith("tasks.t: ")
     assert len(text) <= 300
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [(b'["secret",2]', None), (b'["secret"]', b'{"y":2}'), (b"[]", b'{"y":2,"x":"secret"}')],
+)
+def test_the_parameter_that_does_not_fit_is_named_when_read(args: bytes, kwargs: bytes | None) -> None:
+    def add(x: int, y: int = 1) -> None: ...
+
+    assert decoding_refused(add, args, kwargs) == "tasks.t: argument 'x': Expected `int`, got `str`"
+
+
+def test_the_place_inside_an_argument_is_named_when_read() -> None:
+    def add(x: int, y: list[int]) -> None: ...
+
+    text = decoding_refused(add, b'[1,[2,"secret"]]')
+    assert text == "tasks.t: argument 'y': Expected `int`, got `str` - at `$[1]`"
 
 
 def test_a_pydantic_model_is_validated_when_read() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.core.job import check_job_name, check_queue_name, queue_of, uuid7
+from penstock.core.job import check_job_name, check_namespace, check_queue_name, queue_of, uuid7
 from penstock.errors import ConfigError
 from penstock.ids import new_id
 
@@ -76,3 +76,11 @@ def test_wrong_names_of_jobs_are_refused(name: Any) -> None:
 def test_an_id_without_a_queue_is_refused(id: str) -> None:
     with pytest.raises(ConfigError, match="QUEUE:NAME"):
         queue_of(id)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a}b", "x" * 129, 3])
+def test_a_namespace_is_refused_as_one(name: Any) -> None:
+    with pytest.raises(ConfigError, match=f"namespace {name!r}: use letters, digits") as refused:
+        check_namespace(name)
+    assert "queue" not in str(refused.value)
+    assert check_namespace("demo-1.a_B") == "demo-1.a_B"

@@ -79,6 +79,7 @@ class Target:
         if self.reference is not None:
             return self.app().address
         from penstock.brokers import address
+        from penstock.core.job import check_namespace
 
         settings = self.settings()
-        return address(settings["broker_url"], settings["namespace"], settings.folder)
+        return address(settings["broker_url"], check_namespace(settings["namespace"]), settings.folder)

@@ -6,6 +6,7 @@ annotations, as what was given. A parameter without annotation takes what JSON g
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import sys
@@ -338,19 +339,26 @@ class Arguments:
             values = _split_list(raw)
             named = _split_dict(raw_named) if raw_named != b"{}" else {}
             parameters = self._bind(len(values), named)
-            if not named:
-                return self._decoder(len(values)).decode(raw), {}
-            decoded = [
-                p.decoder.decode(v) for p, v in zip(parameters, (*values, *named.values()), strict=True)
-            ]
+        except InvalidArguments:
+            raise
         except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-            if isinstance(error, InvalidArguments):
-                raise
             # Without its cause, which quotes the value.
-            raise InvalidArguments(
-                f"{self._where}: {type(error).__name__}: {_told(error)}"[:_REASON_LENGTH]
-            ) from None
+            reason = f"{self._where}: {type(error).__name__}: {_told(error)}"
+            raise InvalidArguments(reason[:_REASON_LENGTH]) from None
+        if not named:
+            with contextlib.suppress(msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+                return self._decoder(len(values)).decode(raw), {}
+        # Each by itself, so that the one that does not fit can be named.
+        decoded = [self._read(p, v) for p, v in zip(parameters, (*values, *named.values()), strict=True)]
         return tuple(decoded[: len(values)]), dict(zip(named, decoded[len(values) :], strict=True))
+
+    def _read(self, parameter: _Parameter, raw: msgspec.Raw) -> Any:
+        try:
+            return parameter.decoder.decode(raw)
+        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+            kind = "" if isinstance(error, msgspec.ValidationError) else f"{type(error).__name__}: "
+            reason = f"{self._where}: argument {parameter.name!r}: {kind}{_told(error)}"
+            raise InvalidArguments(reason[:_REASON_LENGTH]) from None
 
     def _decoder(self, count: int) -> Decoder:
         decoder = self._decoders.get(count)

@@ -95,6 +95,10 @@ class Delivery(msgspec.Struct, gc=False):
     retried_at: float = 0.0
 
 
+# The type of the record's error of a job that was put off without an error.
+DEFERRED: Final = "Deferred"
+
+
 class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
     """An error as data: never a class to look up, never code to import."""
 
@@ -163,8 +167,21 @@ def check_queue_name(name: str) -> str:
     Raises:
         ConfigError: It cannot.
     """
+    return _check_name("queue name", name)
+
+
+def check_namespace(name: str) -> str:
+    """``name``, where it can be a namespace's; the rule is that of a queue's name.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    return _check_name("namespace", name)
+
+
+def _check_name(what: str, name: str) -> str:
     if not isinstance(name, str) or not _QUEUE_NAME.match(name):
-        raise ConfigError(f"queue name {name!r}: use letters, digits, '_', '-' and '.', at most 128 of them")
+        raise ConfigError(f"{what} {name!r}: use letters, digits, '_', '-' and '.', at most 128 of them")
     return name
 
 

@@ -6,10 +6,14 @@ Delays are seconds from the broker's now, not moments: the broker's clock decide
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from penstock.core.job import Delivery, JobError
+
+# What the reason of a job begins with that was deferred because its worker does not know its task; its name follows.
+UNKNOWN_TASK: Final = "unknown task "
 
 
 class Cause(StrEnum):

@@ -11,7 +11,17 @@ from typing import Final
 
 from penstock.core.job import Delivery, JobError, plain_text
 from penstock.core.retry import Reject, RetryLater
-from penstock.core.settlement import Again, Cancelled, Cause, Dead, Defer, Done, Release, Settlement
+from penstock.core.settlement import (
+    UNKNOWN_TASK,
+    Again,
+    Cancelled,
+    Cause,
+    Dead,
+    Defer,
+    Done,
+    Release,
+    Settlement,
+)
 from penstock.core.spec import NONE_TTL_S, ResultRefused
 from penstock.errors import PenstockError
 from penstock.runtime.run import Ask, Run
@@ -150,7 +160,7 @@ def unknown(delivery: Delivery, name: str) -> Settlement:
     if waited_s >= UNKNOWN_FOR_S:
         error = JobError("UnknownTask", f"no worker knew {name} for {UNKNOWN_FOR_S / 3600:g} hours")
         return Dead(delivery, error, Cause.UNKNOWN_TASK, spent=False)
-    return Defer(delivery, _unknown_wait_s(streak), f"unknown task {name}", streak + 1)
+    return Defer(delivery, _unknown_wait_s(streak), f"{UNKNOWN_TASK}{name}", streak + 1)
 
 
 def _unknown_wait_s(streak: int) -> float:

@@ -11,7 +11,7 @@ from itertools import count
 
 from penstock.brokers.memory.stored import Lease, Line, Member, Orders, Stored
 from penstock.core import lifecycle
-from penstock.core.job import MAX_PRIORITY, Delivery, Enqueued, Job, JobError, Origin
+from penstock.core.job import DEFERRED, MAX_PRIORITY, Delivery, Enqueued, Job, JobError, Origin
 from penstock.core.lifecycle import JobState
 from penstock.core.settlement import Again, Cancelled, Dead, Defer, Done, Quarantine, Release, Settlement
 from penstock.ports.broker import Answer, Beat, Fetched, Maintained, Note, Progress, Started, WorkerCard
@@ -243,7 +243,7 @@ class Model:
                 self._put_off(now, stored, delay_s, error)
             case Defer(delay_s=delay_s, reason=reason, streak=streak):
                 stored.streak = streak
-                self._put_off(now, stored, delay_s, JobError("Deferred", reason))
+                self._put_off(now, stored, delay_s, JobError(DEFERRED, reason))
             case Dead(error=error, cause=cause, spent=spent):
                 line.failed_total += 1
                 stored.attempt += spent

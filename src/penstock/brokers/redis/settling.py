@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from penstock.brokers.redis.keys import QueueKeys
 from penstock.brokers.redis.scripts import SETTLE, Arg, Command
 from penstock.core.codec import encode_error
-from penstock.core.job import Delivery, JobError
+from penstock.core.job import DEFERRED, Delivery, JobError
 from penstock.core.settlement import Again, Cancelled, Dead, Defer, Done, Quarantine, Release, Settlement
 
 # A slice is one script call, during which the server does nothing else.
@@ -109,7 +109,7 @@ def _add(args: list[Arg], settlement: _Other) -> None:
         case Again(delay_s=delay_s, error=error):
             args += (b"A", *who, delay_s, encode_error(error))
         case Defer(delay_s=delay_s, reason=reason, streak=streak):
-            args += (b"F", *who, delay_s, encode_error(JobError("Deferred", reason)), streak)
+            args += (b"F", *who, delay_s, encode_error(JobError(DEFERRED, reason)), streak)
         case Dead(error=error, cause=cause, spent=spent):
             args += (b"X", *who, encode_error(error), cause.value, int(spent))
         case Quarantine(reason=reason):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock import ConfigError
-from penstock.settings import DEFAULT_BROKER, KNOWN, Settings
+from penstock.settings import DEFAULT_BROKER, KNOWN, Settings, unsaid
 
 
 def source(settings: Settings, name: str) -> str:
@@ -127,7 +127,8 @@ def test_values_that_make_no_sense(tmp_path: Path, variable: str, text: str, exp
     ("text", "expected"),
     [
         ("lease = [[[", "penstock.toml: "),
-        ("leese = 3", "no setting 'leese'; there are broker_url, concurrency"),
+        ("leese = 3", "no setting 'leese'; did you mean 'lease'?"),
+        ("colour = 3", "no setting 'colour'; there are broker_url, concurrency"),
         ("penstock = 3", "[tool.penstock] is not a table"),
         ("concurrency = 2.5", "expected a whole number, got 2.5"),
         ("concurrency = true", "expected a whole number, got True"),
@@ -154,3 +155,44 @@ def test_a_url_is_never_quoted(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         Settings(tmp_path, environment={})
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("PENSTOCK_CONCURENCY", "did you mean PENSTOCK_CONCURRENCY?"),
+        ("PENSTOCK_BROKER", "did you mean PENSTOCK_BROKER_URL?"),
+        ("PENSTOCK_COLOUR", "penstock config shows what there is"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_told_once(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    hint: str,
+) -> None:
+    monkeypatch.setattr("penstock.settings._said", set())
+    for _ in range(2):
+        Settings(tmp_path, environment={variable: "secret", "PENSTOCK_LEASE": "5", "OTHER_LEESE": "1"})
+    assert caplog.messages == [f"{variable} in the environment is no setting and changes nothing; {hint}"]
+
+
+def test_variables_that_others_give_are_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.settings._said", set())
+    names = [
+        "SUPERVISED",
+        "PYTHON",
+        "TEST_REDIS_URL",
+        "PORT",
+        "PORT_80_TCP_ADDR",
+        "SERVICE_HOST",
+        "SERVICE_PORT_HTTP",
+    ]
+    Settings(tmp_path, environment={f"PENSTOCK_{name}": "x" for name in names})
+    monkeypatch.setenv("PENSTOCK_COLOUR", "red")
+    unsaid()
+    Settings(tmp_path)
+    assert caplog.messages == []

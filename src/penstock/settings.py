@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 from penstock.errors import ConfigError
 
+log = logging.getLogger("penstock")
+
 DEFAULT_BROKER: Final = "sqlite:///penstock.db"
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+
+
+_PREFIX: Final = "PENSTOCK_"
+# Variables of ours that are no settings, and those that Kubernetes gives everybody beside a service named "penstock".
+_NO_SETTINGS: Final = re.compile(
+    r"PENSTOCK_(SUPERVISED|PYTHON|TEST_\w+|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)"
+)
+# Names that this process has said something about.
+_said: set[str] = set()
 
 
 class _Known(NamedTuple):
@@ -75,9 +88,10 @@ class Settings:
     ) -> None:
         self.folder, self.file, table = _read_file(root)
         environment = os.environ if environment is None else environment
+        _warn_unknown(environment)
         self._all: dict[str, Setting] = {}
         for name, known in KNOWN.items():
-            variable = f"PENSTOCK_{name.upper()}"
+            variable = f"{_PREFIX}{name.upper()}"
             value, source = known.default, "default"
             for where, found in (
                 ("code", (code or {}).get(name)),
@@ -95,6 +109,32 @@ class Settings:
     def all(self) -> list[Setting]:
         """Every setting, with its source."""
         return list(self._all.values())
+
+
+def unsaid() -> None:
+    """For a child process: what there is to say about its variables, its parent has said."""
+    _said.update(os.environ)
+
+
+def _warn_unknown(environment: Iterable[str]) -> None:
+    """Says once, of each variable that looks like a setting and is none, what was probably meant."""
+    for variable in environment:
+        name = variable.removeprefix(_PREFIX).lower()
+        if not variable.startswith(_PREFIX) or name in KNOWN or variable in _said:
+            continue
+        if _NO_SETTINGS.fullmatch(variable):
+            continue
+        _said.add(variable)
+        near = _nearest(name)
+        hint = f"did you mean {_PREFIX}{near.upper()}?" if near else "penstock config shows what there is"
+        log.warning("%s in the environment is no setting and changes nothing; %s", variable, hint)
+
+
+def _nearest(name: str) -> str | None:
+    from difflib import get_close_matches  # only who made a mistake pays for it
+
+    near = get_close_matches(name, KNOWN, 1, 0.65)
+    return near[0] if near else None
 
 
 def _read_file(root: Path) -> tuple[Path | None, Path | None, dict[str, Any]]:
@@ -125,7 +165,9 @@ def _table(file: Path, content: dict[str, Any]) -> dict[str, Any]:
     table = cast("dict[str, Any]", found)
     for key in table:
         if key not in KNOWN and key != "broker":
-            raise ConfigError(f"{file}: no setting {key!r}; there are {', '.join(sorted(KNOWN))}")
+            near = _nearest(key)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(sorted(KNOWN))}"
+            raise ConfigError(f"{file}: no setting {key!r}; {hint}")
     # "broker" is how it is spelled in code.
     return {"broker_url": table["broker"], **table} if "broker" in table else table
 

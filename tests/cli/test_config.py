@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from penstock import Penstock
 from penstock.settings import KNOWN
 from tests.cli.shell import Shell
 
@@ -71,3 +72,21 @@ def test_a_namespace_that_makes_no_sense_is_refused(plain: Shell) -> None:
         assert (said.code, said.out) == (2, "")
         assert "namespace 'a b': use letters" in said.err
         assert "queue name" not in said.err
+
+
+def test_a_variable_that_is_no_setting_is_told_once_by_a_fleet_of_processes(plain: Shell) -> None:
+    plain.write(
+        "heavy.py",
+        "from penstock import Penstock\napp = Penstock('heavy')\n@app.task(lane='process')\ndef f() -> int: return 5\n",
+    )
+    variable = {"PENSTOCK_CONCURENCY": "3"}
+    with plain.running("-A", "heavy", "worker", "--processes", "2", environment=variable) as workers:
+        workers.wait_for(" is ready: ")
+        workers.wait_for(" is ready: ")
+        url = f"sqlite:///{plain.folder}/penstock.db"
+        app = Penstock("test", broker=url)
+        assert app.send("heavy.f").result(30) == 5
+        app.close()
+        assert workers.end() == 0
+    assert workers.text.count("PENSTOCK_CONCURENCY in the environment is no setting") == 1
+    assert plain("config", **variable).err.count("did you mean PENSTOCK_CONCURRENCY?") == 1

@@ -13,6 +13,7 @@ from penstock.cli.lines import prepare_streams
 from penstock.cli.target import Target
 from penstock.core.job import check_queue_name
 from penstock.errors import ConfigError
+from penstock.settings import unsaid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +35,16 @@ def run(target: Target) -> int:
     queues: str | None = target.given.get("queues")
     if queues is not None:
         read_queues(queues)  # before the application is imported
+    pulse = target.pulse
+    supervised = pulse is not None and pulse.supervised
+    if supervised:
+        unsaid()
     app = target.app()
     set_up_output(app.settings["loglevel"])
     settings = worker_settings(app, burst=burst)
     settings.command_line = target.command_line
-    pulse = target.pulse
-    settings.supervised = pulse is not None and pulse.supervised
-    if not settings.supervised:
+    settings.supervised = supervised
+    if not supervised:
         say_hello(app, settings)
         warn_unused(app, settings.queues)
     several = app.settings["processes"] > 1

@@ -268,6 +268,8 @@ def load(hello: Hello) -> Mapping[str, TaskSpec]:
             'the worker was not told where its application is (app_reference="module:attribute")'
         )
     sys.path[:] = hello.path
+    # What there is to say about the settings, the worker has said.
+    logging.getLogger("penstock").setLevel(logging.ERROR)
     module, _, attribute = hello.app_reference.partition(":")
     app: Any = import_module(module)
     for part in attribute.split("."):

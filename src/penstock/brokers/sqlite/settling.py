@@ -55,8 +55,12 @@ def find_keys(database: Database, deliveries: Sequence[Delivery], known: Mapping
 
 def held(database: Database, consumer: int, jobs: Sequence[int]) -> dict[int, Held]:
     """Those of ``jobs`` that ``consumer`` holds, by key."""
-    rows = database.rows(_SQL["held"], (consumer, keys(jobs)))
-    return {row[0]: Held(*row) for row in rows}
+    return {row[0]: Held(*row) for row in _rows_held(database, consumer, jobs)}
+
+
+def _rows_held(database: Database, consumer: int, jobs: Sequence[int]) -> list[tuple[Any, ...]]:
+    """As ``Held``, which is only made where it is looked into: most jobs are just let go."""
+    return database.rows(_SQL["held"], (consumer, keys(jobs)))
 
 
 def settle(
@@ -64,24 +68,23 @@ def settle(
 ) -> list[int]:
     """Carries out ``settlements``; the tokens of those that were lost."""
     found = find_keys(database, [settlement.delivery for settlement in settlements], known)
-    holding = held(database, consumer, found)
+    holding = {row[0]: row for row in _rows_held(database, consumer, found)}
     lost: list[int] = []
     settled: set[int] = set()
     steps = Steps()
     for settlement, key in zip(settlements, found, strict=True):
-        token = settlement.delivery.token
-        job = holding.get(key)
-        if job is None or job.token != token:
-            lost.append(token)
+        row = holding.get(key)
+        if row is None or row[1] != settlement.delivery.token:
+            lost.append(settlement.delivery.token)
         elif key not in settled:  # one that is named twice in a call is settled by the first
             settled.add(key)
+            moved = database.moved(row[2])
+            moved.running -= 1
             if type(settlement) is Done and settlement.ttl_s <= 0.0:  # most are this
+                moved.succeeded_total += 1
                 steps.delete.append(key)
-                database.moved(job.queue).succeeded_total += 1
             else:
-                _gather(database, now, settlement, job, steps)
-    for key in settled:
-        database.moved(holding[key].queue).running -= 1
+                _gather(database, now, settlement, Held(*row), steps)
     write(database, steps)
     return lost
 

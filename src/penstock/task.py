@@ -81,7 +81,7 @@ def call_options(  # noqa: C901 - one case for each option reads best in one pla
             case "expires" if isinstance(value, datetime):
                 changes |= {"expires_at": moment("expires", value), "expires_s": None}
             case "expires":
-                changes |= {"expires_s": seconds("expires", value), "expires_at": None}
+                changes |= {"expires_s": _expiry(value), "expires_at": None}
             case "queue":
                 changes["queue"] = check_queue_name(value)
             case "priority":
@@ -97,6 +97,13 @@ def call_options(  # noqa: C901 - one case for each option reads best in one pla
             case _:
                 refuse_option("options", name, _CALL_OPTIONS)
     return replace(before, **changes)
+
+
+def _expiry(value: float | timedelta) -> float:
+    expires_s = seconds("expires", value)
+    if not expires_s:
+        raise ConfigError("expires: above 0 s, or no worker could start it in time; leave it away for never")
+    return expires_s
 
 
 def _headers(value: Mapping[str, str]) -> dict[str, str]:

@@ -342,6 +342,9 @@ def test_options_make_a_copy(app: Penstock) -> None:
     [
         ({"countdown": 1, "eta": datetime.now(UTC)}, "exclude each other"),
         ({"countdown": -1}, "not a duration"),
+        ({"expires": -1}, "expires: -1 is not a duration"),
+        ({"expires": 0}, "expires: above 0 s, or no worker could start it in time; leave it away for never"),
+        ({"expires": timedelta(0)}, "expires: above 0 s"),
         ({"eta": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001 - naive on purpose
         ({"eta": 5}, "aware datetime"),
         ({"job_id": "a b"}, "visible ASCII"),

@@ -73,6 +73,7 @@ def test_with_an_application_the_task_names_its_queue(shell: Shell) -> None:
         (["enqueue", "tasks.add", "[1, NaN]"], "the arguments are no JSON array or object"),
         (["enqueue", "tasks.add", "[" * 100_000], "the arguments are no JSON array or object"),
         (["enqueue", "tasks.add", "--priority", "10"], "10 is not in the range 0<=x<=9"),
+        (["enqueue", "tasks.add", "--expires", "0"], "0 is not in the range x>0"),
         (["enqueue", "tasks.add", "--job-id", "a b"], "job_id 'a b'"),
         (["enqueue", "tasks.add", "--queue", "a:b"], "queue name 'a:b'"),
         (["-b", "kafka://u:secret@h", "enqueue", "tasks.add"], "broker URL: kafka://... is not known"),
@@ -141,6 +142,23 @@ def test_retry_to_another_queue_keeps_the_name_and_can_be_repeated(shell: Shell)
     assert (said.code, said.out) == (0, "moved 1 job\n")
     assert shell("job", id).code == 1
     assert [job["id"] for job in shell("jobs", "--queue", "other", "--json").json()] == [f"other:{name}"]
+
+
+def test_retry_leaves_what_waits_its_expiry_and_takes_it_from_the_dead(shell: Shell) -> None:
+    dead = shell.enqueue("tasks.fail", "it", expires=3600)
+    assert shell("-A", "tasks", "worker", "--burst", "-l", "critical").code == 0
+    ready = shell.enqueue("tasks.add", 1, 2, expires=3600)
+    later = shell.enqueue("tasks.add", 1, 2, expires=3600, countdown=600)
+
+    def expiry(id: str) -> str | None:
+        found: str | None = shell("job", id, "--json").json()["expires_at"]
+        return found
+
+    before = [expiry(id) for id in (ready, later)]
+    assert None not in before
+    assert shell("retry", dead, ready, later, "--to", "other").code == 0
+    moved = [f"other:{id.partition(':')[2]}" for id in (dead, ready, later)]
+    assert [expiry(id) for id in moved] == [None, *before]
 
 
 def test_retry_to_a_queue_where_the_id_is_taken(shell: Shell) -> None:

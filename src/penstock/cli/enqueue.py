@@ -25,7 +25,9 @@ from penstock.errors import BrokerUnavailable, InvalidArguments, UnknownTask
 @click.option("--priority", type=click.IntRange(0, 9), help="0 to 9; higher runs first.")
 @click.option("--countdown", type=click.FloatRange(min=0), help="Seconds until it is due.")
 @click.option(
-    "--expires", type=click.FloatRange(min=0), help="Seconds after which it is not started any more."
+    "--expires",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds after which it is not started any more.",
 )
 @click.option("--job-id", help="An id of your own, unique in its queue.")
 @click.option("--tag", "tags", multiple=True, help="A word to find it by; again for more.")

@@ -72,7 +72,9 @@ class _Move:
         return f"{self._queue}:{record.id.partition(':')[2]}"
 
     def _job(self, id: str, record: JobRecord) -> Job:
-        return Job(id, self._queue, record.body, record.priority, unique=True)
+        # As in its own queue: what is dead runs though its time was over, what waits keeps its expiry.
+        expires_at = None if record.state in _DEAD else record.expires_at or None
+        return Job(id, self._queue, record.body, record.priority, expires_at=expires_at, unique=True)
 
     async def _is_copy(self, opened: Opened, id: str, record: JobRecord) -> bool:
         """Whether what holds the new id is the copy of an earlier try."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 
 # A first delay() at the interpreter's exit could not import it any more.
 import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]
+import contextlib
 import logging
 import sys
 import threading
@@ -41,6 +43,7 @@ log = logging.getLogger("penstock")
 
 # On a running loop a blocking call stops everything else there, so it gives up sooner.
 _ON_A_LOOP_TIMEOUT_S: Final = 1.0
+_AT_EXIT_S: Final = 1.0
 
 
 class _Client:
@@ -328,12 +331,18 @@ class Penstock:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine for a blocking caller, on this application's own loop."""
+        _to_close.add(self)
         return self._portal.call(coroutine)
 
     def close(self) -> None:
         """Closes the blocking connections and this application's own loop. They come back on the next use."""
         self._blocking.close()
         self._portal.close(self.aclose())
+
+    def close_at_exit(self) -> None:
+        """Ends this application's own loop as the interpreter ends; a broker that is away is not waited for."""
+        with contextlib.suppress(TimeoutError):
+            self._portal.close(self.aclose(), _AT_EXIT_S)
 
     async def aclose(self) -> None:
         """Closes the running loop's connections. They come back on the next use."""
@@ -348,6 +357,16 @@ class Penstock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+# Those that may have a loop of their own. A script need not close what it made.
+_to_close: Final[weakref.WeakSet[Penstock]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_at_exit() -> None:
+    for app in list(_to_close):
+        app.close_at_exit()
 
 
 class _TaskDecorator:

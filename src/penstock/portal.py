@@ -22,7 +22,12 @@ class Portal:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs ``coroutine`` on the portal's loop; returns its value or raises its error."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop()).result()
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+        try:
+            return future.result()
+        except KeyboardInterrupt:  # nobody waits for it any more
+            future.cancel()
+            raise
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if (
@@ -43,15 +48,29 @@ class Portal:
         """Whether there is anything to close in this process."""
         return self._loop is not None and self._pid == os.getpid()
 
-    def close(self, last: Coroutine[Any, Any, None]) -> None:
-        """Runs ``last`` there and ends the loop."""
+    def close(self, last: Coroutine[Any, Any, None], within_s: float | None = None) -> None:
+        """Runs ``last`` there and ends the loop.
+
+        Raises:
+            TimeoutError: That took longer than ``within_s``.
+        """
         loop = self._loop
         if loop is None or not self.started:
             last.close()
             return
-        asyncio.run_coroutine_threadsafe(last, loop).result()
+        asyncio.run_coroutine_threadsafe(_end(last), loop).result(within_s)
         loop.call_soon_threadsafe(loop.stop)
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(within_s)
         loop.close()
         self._loop = None
+
+
+async def _end(last: Coroutine[Any, Any, None]) -> None:
+    """Runs it, and ends what else is under way: asyncio would complain of what its loop leaves behind."""
+    await last
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()

@@ -522,7 +522,37 @@ def test_a_deadline_is_seen_inside(app: Penstock, working: Working) -> None:
         assert job.result(WITHIN_S) == expected
 
 
-def test_too_many_stuck_threads_end_the_worker(app: Penstock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_thread_that_is_slow_to_heed_its_timeout_ends_no_worker(
+    app: Penstock, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, go, beats = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    @app.task(timeout=0.05, retry=False)
+    def slow() -> None:
+        while not current_job().cancelled():
+            time.sleep(0.005)
+        asked.set()
+        assert go.wait(WITHIN_S)  # what it has begun it ends
+
+    job = slow.delay()
+    beside = Beside(app, concurrency=1, lease_s=0.3, on_beat=lambda longest_s: beats.release())
+    assert asked.wait(WITHIN_S)
+    while beats.acquire(blocking=False):
+        pass
+    for _ in range(3):  # with each of them the stuck are counted
+        assert beats.acquire(timeout=WITHIN_S)
+    go.set()
+    with pytest.raises(JobFailed, match="timeout"):
+        job.result(WITHIN_S)
+    beside.stop()
+    assert beside.end() == 0
+    assert "ignore their timeout" not in caplog.text
+
+
+def test_too_many_stuck_threads_end_the_worker(
+    app: Penstock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.runtime.executor.STUCK_S", 0.1)
     go = threading.Event()
 
     @app.task(timeout=0.05, retry=False)

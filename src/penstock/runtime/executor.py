@@ -25,6 +25,9 @@ HOARD_S: Final = 1.0
 SWEEP_EVERY_S: Final = 0.1
 # How long a coroutine has to end after it was cancelled before it counts as one that does not heed.
 HEED_S: Final = 1.0
+# So long after its timeout a run that was asked to end counts as one that never will. One that looks at cancelled()
+# between two pieces of its work gets there later than at once, and the worker that it runs in must not be ended for it.
+STUCK_S: Final = 5.0
 
 
 class Executor:
@@ -296,8 +299,9 @@ class Executor:
     # --- over time
 
     def stuck(self) -> int:
-        """Slots of runs that were asked to end for their timeout and go on."""
-        return sum(1 for run in self._held.values() if run.warned)
+        """Slots of runs that were asked to end for their timeout long ago, and go on."""
+        now = monotonic()
+        return sum(1 for run in self._held.values() if run.warned and _overdue_s(run, now) > STUCK_S)
 
     def _watch(self) -> None:
         if self._sweeper is None and self._loop is not None:

@@ -12,7 +12,6 @@ from tests.faults.site import Site, counts_of, record_of, side_by_side
 from tests.faults.verdict import Figures
 
 GOOD = 500
-MAX_CRASHES = 3
 _TASKS = {
     "tick": "tests.faults.app.tick",
     "kill_own_process": "tests.faults.app.kill_own_process",
@@ -42,13 +41,13 @@ def run(
 
 
 def _round(site: Site, guilty: str) -> int:
-    environment = site.environment(PENSTOCK_MAX_CRASHES=str(MAX_CRASHES))
+    environment = site.environment()
     with site.client() as app:
         names = ["tick"] * (GOOD // 2) + [guilty] + ["tick"] * (GOOD // 2)
         handles = [app.send(_TASKS[name], f"{name}-{number}") for number, name in enumerate(names)]
         handle = handles[GOOD // 2]
         deaths = 0
-        mono_until = time.monotonic() + (MAX_CRASHES + 1) * (site.lease_s + 5)
+        mono_until = time.monotonic() + (verdict.MAX_CRASHES + 1) * (site.lease_s + 5)
         while True:
             with worker(environment, app=LANES, more=["--grace", "1"]) as process:
                 while process.running and handle.status() is not JobState.FAILED:
@@ -62,7 +61,7 @@ def _round(site: Site, guilty: str) -> int:
                 deaths += 1
         record = app.call(record_of(app, handle.id))
         assert record is not None
-        assert (record.cause, record.crashes) == ("poison", MAX_CRASHES), record
+        assert (record.cause, record.crashes) == ("poison", verdict.MAX_CRASHES), record
         counts = app.call(counts_of(app))
     assert (counts.failed, counts.succeeded_total) == (1, GOOD), counts
     assert counts.ready == counts.running == counts.scheduled == counts.quarantined == 0, counts

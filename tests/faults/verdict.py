@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 _S = 1_000_000_000
 # A job whose function has ended is settled within this; if its worker is killed meanwhile, it runs again.
 SETTLED_WITHIN_S = 0.3
-# Children of a killed parent may go on for so long.
-ORPHANS_END_WITHIN_S = 1.5
+# Whoever has lost its parent may go on for so long.
+ORPHANS_END_WITHIN_S = 1.0
+# The default of ``max_crashes``: a job that was running at so many kills cannot be told from one that kills.
+MAX_CRASHES = 3
 
 
 class Run(NamedTuple):
@@ -180,6 +182,11 @@ def again(runs: dict[str, list[Run]]) -> int:
 def at_risk(runs: dict[str, list[Run]], kills: Sequence[Kill]) -> int:
     """Runs that had started and may not have been settled when their process was killed."""
     return sum(1 for each in runs.values() for run in each if _killed(run, kills) is not None)
+
+
+def like_poison(runs: dict[str, list[Run]]) -> set[str]:
+    """Jobs that were running so often when their process was killed that they may be dead for it."""
+    return {key for key, each in runs.items() if sum(not run.end_ns for run in each) >= MAX_CRASHES}
 
 
 def unexplained(runs: dict[str, list[Run]], kills: Sequence[Kill]) -> list[str]:

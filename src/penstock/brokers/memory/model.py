@@ -117,7 +117,7 @@ class Model:
     def end(self, now: float, stored: Stored, state: JobState, keep_s: float | None) -> None:
         """Ends a job; its state is kept ``keep_s``, None for as long as the dead are."""
         self.move(stored, state)
-        stored.consumer = ""
+        stored.let_go()
         stored.cancel_ttl_s = None
         stored.ended_at = now
         if keep_s is not None:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from penstock.core.job import JobError
-from penstock.core.settlement import Again, Cause, Dead, Defer, Done, Release
+from penstock.core.settlement import Again, Cause, Dead, Defer, Done, Quarantine, Release
 from penstock.ports.broker import Started
+from penstock.ports.inspector import Retried
 from penstock.testing.contract.bench import LEASE_S, Bench, ContractBase, case, names
 
 
@@ -69,6 +70,18 @@ class SuspectContract(ContractBase):
         assert (await bench.take_one(consumer)).suspect
         await consumer.close()
         assert not (await bench.take_one(other)).suspect
+
+    @case("inspect")
+    async def test_the_mark_ends_with_its_delivery_though_the_job_is_retried(self, bench: Bench) -> None:
+        consumer, other = await bench.consumer(), await bench.consumer()
+        ids = await bench.put("dead", "odd")
+        dead, odd = await bench.take(consumer)
+        await consumer.beat(LEASE_S, [Started(dead), Started(odd)], [dead, odd])
+        await bench.settle(consumer, Dead(dead, JobError("E"), Cause.ERROR), Quarantine(odd, "no JSON"))
+        assert sorted(await bench.inspector.change(ids, Retried())) == sorted(ids)
+        assert len(await bench.take(consumer)) == 2  # and is lost before it starts them
+        assert await bench.outlive_lease(meanwhile=lambda: other.beat(LEASE_S)) == 2
+        assert {(d.suspect, d.crashes) for d in await bench.take(other)} == {(True, 0)}
 
     @case()
     async def test_one_guilty_job_does_not_take_the_innocent_with_it(self, bench: Bench) -> None:

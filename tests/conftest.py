@@ -24,6 +24,10 @@ from tests.servers import RedisServer, redis_program
 settings.register_profile("penstock", deadline=None, print_blob=True)
 settings.load_profile("penstock")
 
+# Where coverage is measured it is so in the runners; in every process that they start only where that is asked for.
+if "PYTEST_XDIST_WORKER" in os.environ and not os.environ.get("COVERAGE_CHILDREN"):
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:

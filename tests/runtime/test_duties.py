@@ -22,7 +22,7 @@ from penstock.runtime.leases import Leases
 from penstock.runtime.maintenance import Maintenance
 from penstock.runtime.run import Run
 from penstock.runtime.service import Backoff, Service
-from penstock.runtime.settler import MOST_A_CALL, Settler
+from penstock.runtime.settler import MOST_BYTES_A_CALL, Settler
 from tests.runtime.bench import FakeConsumer, delivery, run_of, spec_of
 
 
@@ -30,6 +30,7 @@ def work() -> None: ...
 
 
 SPEC = spec_of(work)
+BATCH = 200
 
 
 @pytest.fixture(autouse=True)
@@ -133,18 +134,31 @@ def test_settlements_gather_while_a_call_is_under_way() -> None:
     async def main() -> None:
         consumer = FakeConsumer()
         told: list[tuple[int, int]] = []
-        settler = Settler(consumer, lambda count, lost: told.append((count, len(lost))))
+        settler = Settler(consumer, lambda count, lost: told.append((count, len(lost))), BATCH)
         settler.add([])
         assert settler.pending == 0
         consumer.answers = [[delivery()]]
         settler.add([Done(delivery())])
-        settler.add([Done(delivery()) for _ in range(MOST_A_CALL + 5)])
-        assert settler.pending == MOST_A_CALL + 6
+        settler.add([Done(delivery()) for _ in range(BATCH + 5)])
+        assert settler.pending == BATCH + 6
         assert await settler.drained(10)
-        assert [(number, len(batch)) for number, batch in consumer.settles] == [(1, MOST_A_CALL), (2, 6)]
-        assert told == [(MOST_A_CALL, 1), (6, 0)]
+        assert [(number, len(batch)) for number, batch in consumer.settles] == [(1, BATCH), (2, 6)]
+        assert told == [(BATCH, 1), (6, 0)]
         assert await settler.drained(0)
         await settler.stop()
+
+    in_a_loop(main)
+
+
+def test_large_results_go_in_several_calls() -> None:
+    async def main() -> None:
+        consumer = FakeConsumer()
+        settler = Settler(consumer, lambda count, lost: None, BATCH)
+        third = b"x" * (MOST_BYTES_A_CALL // 3)
+        settler.add([Done(delivery(), third, 60) for _ in range(7)])
+        settler.add([Done(delivery(), 5 * third, 60), Done(delivery())])
+        assert await settler.drained(10)
+        assert [len(batch) for _, batch in consumer.settles] == [3, 3, 1, 2]
 
     in_a_loop(main)
 
@@ -153,7 +167,7 @@ def test_what_was_not_answered_is_repeated_with_its_number() -> None:
     async def main() -> None:
         consumer = FakeConsumer()
         consumer.answers = [BrokerUnavailable("gone"), BrokerRejected("full")]
-        settler = Settler(consumer, lambda count, lost: None)
+        settler = Settler(consumer, lambda count, lost: None, BATCH)
         settler.add([Done(delivery())])
         await until(lambda: len(consumer.settles) == 2)
         settler.add([Release(delivery())])
@@ -175,7 +189,7 @@ def test_one_outcome_that_cannot_be_written_does_not_hold_up_others(caplog: pyte
                 return []
 
         consumer = Picky()
-        settler = Settler(consumer, lambda count, lost: None)
+        settler = Settler(consumer, lambda count, lost: None, BATCH)
         settler.add([odd, good])
         assert await settler.drained(10)
         sent = [(number, [type(each).__name__ for each in batch]) for number, batch in consumer.settles]
@@ -192,7 +206,7 @@ def test_a_settler_that_gives_up() -> None:
     async def main() -> None:
         consumer = FakeConsumer()
         consumer.answers = [BrokerUnavailable("gone")] * 100_000
-        settler = Settler(consumer, lambda count, lost: None)
+        settler = Settler(consumer, lambda count, lost: None, BATCH)
         settler.add([Done(delivery())])
         assert not await settler.drained(0.01)
         await settler.stop()
@@ -326,6 +340,7 @@ class FeederBench:
             consumer,
             slots=slots,
             window=window,
+            batch=BATCH,
             load=lambda: self.load,
             finished=lambda: self.finished,
             admit=self._admit,

@@ -30,6 +30,7 @@ class Capabilities(msgspec.Struct, frozen=True):
         inspect: It has an Inspector.
         shared: Several processes can use it at once.
         durable: Acknowledged jobs outlive the broker's process.
+        batch: Jobs that one fetch or settle should carry at the most; while it is carried out everybody else waits.
     """
 
     token: bool = True
@@ -38,6 +39,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     inspect: bool = True
     shared: bool = True
     durable: bool = True
+    batch: int = 200
 
 
 class Fetched(NamedTuple):

@@ -13,7 +13,6 @@ from penstock.runtime.service import Service
 
 # What the slots will have finished in this time is fetched ahead; a round trip and a hand-over are well below it.
 AHEAD_S: Final = 0.05
-MOST_A_CALL: Final = 200
 MOST_BYTES_A_CALL: Final = 4 * 1024 * 1024
 LONGEST_WAIT_S: Final = 1.0
 # A fetch that took so long has waited in an empty line; well above the round trip to a distant broker.
@@ -29,6 +28,7 @@ class Feeder(Service):
         consumer: Where jobs come from.
         slots: How many run at once.
         window: The most to hold.
+        batch: The most that one call asks for.
         load: How many are in hand, unsettled ones included.
         finished: How many have ended since the start.
         admit: Takes the deliveries.
@@ -43,6 +43,7 @@ class Feeder(Service):
         *,
         slots: int,
         window: int,
+        batch: int,
         load: Callable[[], int],
         finished: Callable[[], int],
         admit: Callable[[Sequence[Delivery]], None],
@@ -53,6 +54,7 @@ class Feeder(Service):
         self._consumer = consumer
         self._slots = slots
         self._window = window
+        self._batch = batch
         self._load = load
         self._finished = finished
         self._admit = admit
@@ -118,9 +120,9 @@ class Feeder(Service):
         rate = self._measured_rate()
         ahead = int(rate * AHEAD_S) if self._flowing else 0
         want = min(self._slots + ahead, self._window) - load
-        if load > self._slots and want < min(ahead // 2, MOST_A_CALL):
+        if load > self._slots and want < min(ahead // 2, self._batch):
             return 0
-        return min(want, MOST_A_CALL)
+        return min(want, self._batch)
 
     def _measured_rate(self) -> float:
         now = monotonic()

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from penstock.core.job import Delivery, JobError
-from penstock.core.settlement import Cause, Dead, Settlement
+from penstock.core.settlement import Cause, Dead, Done, Settlement
 from penstock.errors import BrokerError
 from penstock.ports.broker import Consumer
 from penstock.runtime.service import Backoff
 
 log = logging.getLogger("penstock.worker")
 
-# A script stops everybody while it runs; 200 settlements with results are about 1 ms of Redis.
-MOST_A_CALL: Final = 200
+# Results are bounded each; this bounds what many of them make a broker do, and hold in memory, at once.
+MOST_BYTES_A_CALL: Final = 4 * 1024 * 1024
 
 
 class Settler:
@@ -25,11 +25,15 @@ class Settler:
     Args:
         consumer: Whose deliveries are settled.
         on_settled: Called with the deliveries of each answered call and those of them that were lost.
+        batch: The most that one call carries.
     """
 
-    def __init__(self, consumer: Consumer, on_settled: Callable[[int, Sequence[Delivery]], None]) -> None:
+    def __init__(
+        self, consumer: Consumer, on_settled: Callable[[int, Sequence[Delivery]], None], batch: int
+    ) -> None:
         self._consumer = consumer
         self._on_settled = on_settled
+        self._batch = batch
         self._waiting: list[Settlement] = []
         self._under_way = 0
         self._number = 0
@@ -62,7 +66,7 @@ class Settler:
     async def _flush(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:MOST_A_CALL], self._waiting[MOST_A_CALL:]
+                batch = self._take()
                 self._under_way = len(batch)
                 self._number += 1
                 lost = await self._send(batch)
@@ -70,6 +74,18 @@ class Settler:
                 self._on_settled(len(batch), lost)
         finally:
             self._task = None
+
+    def _take(self) -> list[Settlement]:
+        batch = self._waiting[: self._batch]
+        size = 0
+        for place, settlement in enumerate(batch):
+            if type(settlement) is Done and settlement.result is not None:
+                size += len(settlement.result)
+                if place and size > MOST_BYTES_A_CALL:
+                    del batch[place:]
+                    break
+        del self._waiting[: len(batch)]
+        return batch
 
     async def _send(self, batch: Sequence[Settlement]) -> Sequence[Delivery]:
         """Until the broker has answered: the outcomes exist only here."""

@@ -316,7 +316,7 @@ class Worker:
 
     def _wire(self, broker: Broker, consumer: Consumer) -> None:
         settings = self._settings
-        self._settler = Settler(consumer, self._on_settled)
+        self._settler = Settler(consumer, self._on_settled, broker.capabilities.batch)
         self._executor = executor = Executor(
             self._registry,
             slots=settings.concurrency,
@@ -341,6 +341,7 @@ class Worker:
             consumer,
             slots=settings.concurrency,
             window=settings.concurrency + WINDOW_AHEAD,
+            batch=broker.capabilities.batch,
             load=lambda: executor.load + self._settler.pending,
             finished=lambda: executor.done + executor.failed,
             admit=self._admit,

@@ -20,7 +20,8 @@ class SQLiteBroker(SQLiteInspector):
 
     def __init__(self, path: Path, namespace: str) -> None:
         super().__init__(path, namespace)
-        self.capabilities = Capabilities()
+        # A transaction costs as much as 100 jobs before it moves one; this many take it 1.4 ms.
+        self.capabilities = Capabilities(batch=500)
 
     async def open(self) -> Sequence[str]:
         return await self.writer.run(lambda database, _: database.warnings, durable=False)

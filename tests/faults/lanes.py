@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 
 from tests.faults.app import app as app
 from tests.faults.app import note
@@ -17,6 +18,26 @@ from tests.faults.app import tick as tick
 async def on_loop(key: str, seconds: float) -> str:
     note(f"start {key}")
     await asyncio.sleep(seconds)
+    note(f"end {key}")
+    return key
+
+
+_told: dict[int, asyncio.Task[None]] = {}
+
+
+async def _until_told() -> None:
+    told = Path(os.environ["FAULTS_EFFECTS"]).with_name("told")
+    while not told.exists():  # noqa: ASYNC110 - another process makes the file; one look for all the jobs
+        await asyncio.sleep(0.05)
+
+
+@app.task(retry=False)
+async def until_told(key: str) -> str:
+    """Goes on until there is a file ``told`` beside the effects."""
+    note(f"start {key}")
+    if os.getpid() not in _told:
+        _told[os.getpid()] = asyncio.create_task(_until_told())
+    await asyncio.shield(_told[os.getpid()])
     note(f"end {key}")
     return key
 

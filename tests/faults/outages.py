@@ -27,6 +27,7 @@ BACK_WITHIN_S = 5.0
 # What a call to enqueue is given (``enqueue_timeout``), and what a busy machine adds.
 CALL_WITHIN_S = 5.0 + 2.0
 _STARTED_WITHIN_S = 30.0
+_ENDED_WITHIN_S = 30.0
 
 
 @contextmanager
@@ -65,7 +66,6 @@ def run_long_jobs(site: Site, *, rounds: int, jobs: int = RUNNING, workers: int 
         workers: Over how many of them; one more is idle and would take whatever is given out again.
     """
     away_s = 2 * site.lease_s
-    lasts_s = rounds * (away_s + 1.5) + 15
     back_s = [0.0]
     with contextlib.ExitStack() as stack:
         app = stack.enter_context(site.client())
@@ -75,7 +75,7 @@ def run_long_jobs(site: Site, *, rounds: int, jobs: int = RUNNING, workers: int 
         ]
         for each in fleet:
             ready(each)
-        ids = [app.send("tests.faults.lanes.on_loop", f"long-{number}", lasts_s).id for number in range(jobs)]
+        ids = [app.send("tests.faults.lanes.until_told", f"long-{number}").id for number in range(jobs)]
         _all_started(site, jobs)
         fleet.append(stack.enter_context(worker(site.environment(), app=LANES)))
         ready(fleet[-1])
@@ -85,7 +85,8 @@ def run_long_jobs(site: Site, *, rounds: int, jobs: int = RUNNING, workers: int 
                 time.sleep(away_s)
             back_s.append(_back(site, app, fleet))
             time.sleep(random.uniform(0.2, 1.0))
-        _all_succeeded(app, ids, lasts_s + 10)
+        (site.folder / "told").touch()
+        _all_succeeded(app, ids, _ENDED_WITHIN_S)
         kills.no_bugs(fleet)
     runs = verdict.runs_of(site.effects)
     twice = verdict.again(runs)

@@ -1,0 +1,104 @@
+"""What was lost with its worker, and what comes too late."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from penstock import (
+    JobFailed,
+    JobState,
+    Penstock,
+)
+from penstock.ports.broker import Beat, Started, WorkerCard
+from tests.runtime.bench import delivery
+from tests.runtime.conftest import WITHIN_S, Working, wait_for
+
+
+async def _lose(app: Penstock, started: int, lease_s: float) -> None:
+    """A worker takes what is there, marks some of it as started, and is never seen again."""
+    broker = app.connect()
+    await broker.open()
+    card = WorkerCard("lost", "test")
+    consumer = await broker.consumer(["default"], window=100, lease_s=lease_s, card=card)
+    fetched = (await consumer.fetch(100, 10**6, 0)).deliveries
+    await consumer.beat(lease_s, [Started(delivery) for delivery in fetched[:started]])
+
+
+def test_suspects_run_one_at_a_time_and_the_guilty_one_is_poison(app: Penstock, working: Working) -> None:
+    lock = threading.Lock()
+    running = most = 0
+
+    @app.task
+    def work(number: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.005)
+        with lock:
+            running -= 1
+        return number
+
+    jobs = work.delay_many([(number,) for number in range(8)])
+    app.call(_lose(app, 1, 0.2))
+    with working(lease_s=0.2, max_crashes=1):
+        with pytest.raises(JobFailed) as caught:
+            jobs[0].result(WITHIN_S)
+        assert caught.value.cause == "poison"
+        assert [job.result(WITHIN_S) for job in jobs[1:]] == list(range(1, 8))
+    assert most == 1
+
+
+def test_at_most_once_is_not_run_again(app: Penstock, working: Working) -> None:
+    ran: list[int] = []
+
+    @app.task(delivery="at_most_once")
+    def work(number: int) -> int:
+        ran.append(number)
+        return number
+
+    started, waiting = work.delay_many([(0,), (1,)])
+    app.call(_lose(app, 1, 0.2))
+    with working(lease_s=0.2):
+        with pytest.raises(JobFailed) as caught:
+            started.result(WITHIN_S)
+        assert caught.value.cause == "lost"
+        assert waiting.result(WITHIN_S) == 1  # it had not begun
+        assert work.delay(2).result(WITHIN_S) == 2
+    assert ran == [1, 2]
+
+
+def test_what_is_lost_is_not_recorded(
+    app: Penstock, working: Working, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    @app.task
+    def work() -> int:
+        begun.set()
+        assert go.wait(WITHIN_S)
+        return 1
+
+    with working() as beside:
+        job = work.delay()
+        assert begun.wait(WITHIN_S)
+        worker = beside.worker
+        [run] = worker._executor.held()
+        worker._post(lambda: worker._on_beat(Beat(lost=frozenset({run.delivery.token}))))
+        wait_for(lambda: run.ask is not None)
+        go.set()
+        assert job.status() is JobState.RUNNING
+    assert "was lost to another worker" in caplog.text
+
+
+def test_a_settlement_that_comes_too_late(
+    app: Penstock, working: Working, caplog: pytest.LogCaptureFixture
+) -> None:
+    with working() as beside:
+        worker = beside.worker
+        worker._post(lambda: worker._on_settled(1, [delivery()]))
+        wait_for(lambda: worker._lost == 1)
+    assert "came too late and were refused" in caplog.text

@@ -55,6 +55,10 @@ class FakeLane:
         self.asked: list[Run] = []
         self.stopped = self.closed = False
 
+    @property
+    def busy(self) -> bool:
+        return bool(self.waiting)
+
     def submit(self, runs: Iterable[Run]) -> None:
         self.waiting.extend(runs)
 

@@ -194,9 +194,25 @@ async def test_several_lanes_share_the_slots() -> None:
 
 
 @on_loop
+async def test_a_lane_that_is_alone_at_work_takes_all_that_comes_next() -> None:
+    bench = Bench(Lane.THREAD, Lane.LOOP)
+    threads, coroutine = [delivery() for _ in range(5)], delivery("awork")
+    bench.admit(*threads, coroutine, delivery())
+    assert [run.delivery for run in bench.lane.waiting] == threads
+    for each in threads[:3]:
+        bench.executor.finish(Done(each))
+    await asyncio.sleep(0)
+    assert not bench.lanes[Lane.LOOP].busy  # two are left of those before it: there is no slot yet
+    bench.executor.finish(Done(threads[3]))
+    await asyncio.sleep(0)
+    assert [run.delivery for run in bench.lanes[Lane.LOOP].waiting] == [coroutine]
+    assert len(bench.lane.waiting) == 5  # and none for the one behind it
+
+
+@on_loop
 async def test_cancelling() -> None:
     bench = Bench(Lane.THREAD, Lane.LOOP)
-    running, handed, waiting = delivery(), delivery(), delivery()
+    running, handed, waiting = delivery(), delivery(), delivery("awork")
     bench.admit(running, handed, waiting)
     bench.lane.waiting[0].mono_started = 1.0
     bench.executor.cancel([running.token, handed.token, waiting.token, 10**6])
@@ -211,7 +227,7 @@ async def test_cancelling() -> None:
 @on_loop
 async def test_losing() -> None:
     bench = Bench(Lane.THREAD, Lane.LOOP)
-    running, handed, waiting = delivery(), delivery(), delivery()
+    running, handed, waiting = delivery(), delivery(), delivery("awork")
     bench.admit(running, handed, waiting)
     bench.lane.waiting[0].mono_started = 1.0
     assert bench.executor.lose([running.token, waiting.token, 10**6]) == 2
@@ -221,7 +237,8 @@ async def test_losing() -> None:
     assert not bench.settled
     assert bench.executor.done == 0
     # What was lost while it waited is passed on; its lane does not begin what was asked to end.
-    assert [run.ask for run in bench.lane.waiting] == [Ask.LOST, None, Ask.LOST]
+    assert [run.ask for run in bench.lane.waiting] == [Ask.LOST, None]
+    assert [run.ask for run in bench.lanes[Lane.LOOP].waiting] == [Ask.LOST]
 
 
 @on_loop

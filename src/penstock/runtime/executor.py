@@ -71,7 +71,6 @@ class Executor:
         self._home = home
         self._gate_recall: Callable[[float], list[Run]] = lambda mono_before: []
         self._lanes: dict[Lane, LaneRunner] = {}
-        self._only: LaneRunner | None = None
         self._held: dict[int, Run] = {}
         self._backlog: deque[Run] = deque()
         self._handed = 0
@@ -88,9 +87,6 @@ class Executor:
         self._gate_recall = gate_recall
         self._loop = asyncio.get_running_loop()
         self._lanes = dict(lanes)
-        # One lane keeps its own count of slots and takes whatever comes. Several share the slots, so they are given
-        # only what may start at once.
-        self._only = next(iter(lanes.values())) if len(lanes) == 1 else None
 
     @property
     def load(self) -> int:
@@ -169,21 +165,26 @@ class Executor:
 
     def dispatch(self, runs: Iterable[Run]) -> None:
         """Hands runs to their lanes, as far as there are slots for them."""
-        if self._only is not None:
-            those = list(runs)
-            self._handed += len(those)
-            self._only.submit(those)
-        else:
-            self._backlog.extend(runs)
-            self._hand_over()
+        self._backlog.extend(runs)
+        self._hand_over()
         self._watch()
 
     def _hand_over(self) -> None:
+        """A lane that is alone at work keeps count of the slots itself and is given all that comes next in the line.
+
+        Several at work share the slots, so they are given only what may start at once.
+        """
+        backlog, handed, slots = self._backlog, self._handed, self._slots
+        busy = {kind for kind, lane in self._lanes.items() if lane.busy}
         by_lane: dict[Lane, list[Run]] = {}
-        while self._backlog and self._handed < self._slots:
-            run = self._backlog.popleft()
-            self._handed += 1
-            by_lane.setdefault(run.spec.lane, []).append(run)
+        while backlog:
+            lane = backlog[0].spec.lane
+            if handed >= slots and not busy <= {lane}:
+                break
+            busy.add(lane)
+            by_lane.setdefault(lane, []).append(backlog.popleft())
+            handed += 1
+        self._handed = handed
         for lane, runs in by_lane.items():
             self._lanes[lane].submit(runs)
 

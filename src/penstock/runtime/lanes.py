@@ -33,6 +33,11 @@ _START_SLICE_S: Final = 0.005
 class LaneRunner(Protocol):
     """What the executor asks of a lane. All methods are called on the I/O loop."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs or waits here; True also for a moment after the last has ended."""
+        ...
+
     def submit(self, runs: Iterable[Run]) -> None:
         """Takes runs, to be started in their order as slots come free."""
         ...
@@ -126,6 +131,11 @@ class ThreadLane:
         self._closed = False
         self._threads: list[threading.Thread] = []
 
+    @property
+    def busy(self) -> bool:
+        """See ``LaneRunner``."""
+        return bool(self._backlog) or self._sleepers < len(self._threads)
+
     def submit(self, runs: Iterable[Run]) -> None:
         """See ``LaneRunner``."""
         more = list(runs)
@@ -208,7 +218,15 @@ class LoopLane:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._backlog: deque[Run] = deque()
         self._running = 0
+        # Each is counted by one thread alone: what came, or was given back, by the I/O loop; what ended, by the user's.
+        self._came = 0
+        self._ended = 0
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """See ``LaneRunner``."""
+        return self._came != self._ended
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """The user's loop runs; called on it."""
@@ -217,7 +235,9 @@ class LoopLane:
 
     def submit(self, runs: Iterable[Run]) -> None:
         """See ``LaneRunner``."""
-        self._backlog.extend(runs)
+        more = list(runs)
+        self._came += len(more)
+        self._backlog.extend(more)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._start)
         elif self._need_loop is not None:
@@ -242,6 +262,7 @@ class LoopLane:
                 runs.append(self._backlog.popleft())
         except IndexError:  # no more, or the user's loop was quicker
             pass
+        self._came -= len(runs)
         return runs
 
     def stopping(self) -> None:
@@ -262,6 +283,7 @@ class LoopLane:
             run.mono_started = now = monotonic()
             # Behind that: whoever asks sets and looks the other way round, so one of the two sees the other.
             if run.ask is not None:
+                self._ended += 1
                 self._finish(not_begun(run))
                 continue
             self._running += 1
@@ -291,6 +313,7 @@ class LoopLane:
         if timer is not None:
             timer.cancel()
         self._running -= 1
+        self._ended += 1
         self._finish(settlement)
         if self._backlog and self._loop is not None:
             self._loop.call_soon(self._start)

@@ -231,6 +231,11 @@ class ProcessLane:
         self._backoff_s = 0.0
         self._mono_retry = 0.0
 
+    @property
+    def busy(self) -> bool:
+        """See ``LaneRunner``."""
+        return bool(self._backlog) or any(child.run is not None for child in self._children)
+
     def submit(self, runs: Iterable[Run]) -> None:
         """See ``LaneRunner``."""
         self._backlog.extend(runs)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import random
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -21,6 +23,38 @@ from penstock import (
 )
 from penstock.errors import PenstockError
 from tests.runtime.conftest import WITHIN_S, Beside, Working, wait_for
+
+
+def test_both_kinds_of_jobs_share_the_slots(app: Penstock, working: Working) -> None:
+    lock, at_work, most = threading.Lock(), 0, 0
+
+    def step(by: int) -> None:
+        nonlocal at_work, most
+        with lock:
+            at_work += by
+            most = max(most, at_work)
+
+    @app.task(result_ttl=0)
+    def on_thread(pause_s: float) -> None:
+        step(1)
+        time.sleep(pause_s)
+        step(-1)
+
+    @app.task(result_ttl=0)
+    async def on_loop(pause_s: float) -> None:
+        step(1)
+        await asyncio.sleep(pause_s)
+        step(-1)
+
+    # Stretches of one kind, of all lengths around the number of slots, and of jobs that are over at once or are not.
+    draw = random.Random(7)
+    calls = [(draw.choice((on_thread, on_loop)), draw.randint(1, 9), draw.choice((0, 0.003))) for _ in range(150)]
+    for task, count, pause_s in calls:
+        task.delay_many([(pause_s,)] * count)
+    enqueued = sum(count for _, count, _ in calls)
+    with working(concurrency=4) as beside:
+        wait_for(lambda: beside.worker.status().done == enqueued)
+    assert most == 4
 
 
 def test_context_does_not_leak_from_job_to_job(app: Penstock, working: Working) -> None:

@@ -25,7 +25,7 @@ from penstock.errors import PenstockError
 from tests.runtime.conftest import WITHIN_S, Beside, Working, wait_for
 
 
-def test_both_kinds_of_jobs_share_the_slots(app: Penstock, working: Working) -> None:
+def test_both_kinds_of_jobs_share_the_slots(app: Penstock) -> None:
     lock, at_work, most = threading.Lock(), 0, 0
 
     def step(by: int) -> None:
@@ -48,13 +48,13 @@ def test_both_kinds_of_jobs_share_the_slots(app: Penstock, working: Working) -> 
 
     # Stretches of one kind, of all lengths around the number of slots, and of jobs that are over at once or are not.
     draw = random.Random(7)
-    calls = [(draw.choice((on_thread, on_loop)), draw.randint(1, 9), draw.choice((0, 0.003))) for _ in range(150)]
+    calls = [
+        (draw.choice((on_thread, on_loop)), draw.randint(1, 9), draw.choice((0, 0.003))) for _ in range(150)
+    ]
     for task, count, pause_s in calls:
         task.delay_many([(pause_s,)] * count)
-    enqueued = sum(count for _, count, _ in calls)
-    with working(concurrency=4) as beside:
-        wait_for(lambda: beside.worker.status().done == enqueued)
-    assert most == 4
+    assert Beside(app, concurrency=4, burst=True).end() == 0
+    assert (at_work, most) == (0, 4)
 
 
 def test_context_does_not_leak_from_job_to_job(app: Penstock, working: Working) -> None:

@@ -49,7 +49,7 @@ def thread_cpu_s() -> dict[str, float]:
 
 def drain(url: str, kind: str, count: int, how: str) -> None:
     """A worker in this process, on a full queue."""
-    from penstock.runtime.worker import WorkerSettings
+    from penstock.runtime.worker_settings import WorkerSettings
 
     act("fill", url, {"results": "noop_result"}.get(kind, "noop"), count)
     app: Penstock = import_module(f"benchmarks.{_APPS[kind]}").app

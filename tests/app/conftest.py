@@ -10,7 +10,8 @@ import pytest
 
 from penstock import Penstock
 from penstock.ids import new_id
-from penstock.runtime.worker import Worker, WorkerSettings
+from penstock.runtime.worker import Worker
+from penstock.runtime.worker_settings import WorkerSettings
 
 Working = Callable[..., AbstractContextManager[Worker]]
 

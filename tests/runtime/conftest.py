@@ -13,7 +13,8 @@ import pytest
 
 from penstock import Penstock
 from penstock.ids import new_id
-from penstock.runtime.worker import Worker, WorkerSettings
+from penstock.runtime.worker import Worker
+from penstock.runtime.worker_settings import WorkerSettings
 
 WITHIN_S = 20.0
 

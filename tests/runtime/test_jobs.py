@@ -259,7 +259,7 @@ def test_a_thread_that_ignores_its_cancellation_keeps_its_result(app: Penstock, 
         job = work.delay()
         assert begun.wait(WITHIN_S)
         job.cancel()
-        wait_for(lambda: beside.worker._executor.held()[0].ask is not None)
+        wait_for(lambda: beside.worker._engine._executor.held()[0].ask is not None)
         go.set()
         assert job.result(WITHIN_S) == 7
 

@@ -86,8 +86,8 @@ def test_what_is_lost_is_not_recorded(
         job = work.delay()
         assert begun.wait(WITHIN_S)
         worker = beside.worker
-        [run] = worker._executor.held()
-        worker._post(lambda: worker._on_beat(Beat(lost=frozenset({run.delivery.token}))))
+        [run] = worker._engine._executor.held()
+        worker._post(lambda: worker._engine._on_beat(Beat(lost=frozenset({run.delivery.token}))))
         wait_for(lambda: run.ask is not None)
         go.set()
         assert job.status() is JobState.RUNNING
@@ -99,6 +99,6 @@ def test_a_settlement_that_comes_too_late(
 ) -> None:
     with working() as beside:
         worker = beside.worker
-        worker._post(lambda: worker._on_settled(1, [delivery()]))
-        wait_for(lambda: worker._lost == 1)
+        worker._post(lambda: worker._engine._on_settled(1, [delivery()]))
+        wait_for(lambda: worker._engine._lost == 1)
     assert "came too late and were refused" in caplog.text

@@ -17,7 +17,8 @@ from penstock import (
 )
 from penstock.ports.broker import Beat, Broker, Command, Consumer
 from penstock.runtime import worker as worker_module
-from penstock.runtime.worker import Worker, WorkerSettings
+from penstock.runtime.worker import Worker
+from penstock.runtime.worker_settings import WorkerSettings
 from tests.runtime.conftest import WITHIN_S, Beside, Working, wait_for
 
 
@@ -76,15 +77,17 @@ def test_one_command_is_obeyed_once(app: Penstock, working: Working) -> None:
     with working() as beside:
         worker = beside.worker
         worker._post(
-            lambda: [worker._on_beat(Beat(commands=[Command("c1", "quiet")])) for _ in range(3)] and None
+            lambda: (
+                [worker._engine._on_beat(Beat(commands=[Command("c1", "quiet")])) for _ in range(3)] and None
+            )
         )
-        wait_for(lambda: worker._feeder.quiet)
-        worker._post(worker._feeder.resume)
-        worker._post(lambda: worker._on_beat(Beat(commands=[Command("c1", "quiet")])))
+        wait_for(lambda: worker._engine._feeder.quiet)
+        worker._post(worker._engine._feeder.resume)
+        worker._post(lambda: worker._engine._on_beat(Beat(commands=[Command("c1", "quiet")])))
         done = threading.Event()
         worker._post(done.set)
         assert done.wait(WITHIN_S)
-        assert not worker._feeder.quiet
+        assert not worker._engine._feeder.quiet
 
 
 def test_draining_is_asked_once(app: Penstock) -> None:
@@ -135,7 +138,7 @@ def test_quiet_before_it_is_connected(app: Penstock, caplog: pytest.LogCaptureFi
     beside.worker._post(beside.worker._quiet)
     go.set()
     beside.ready()
-    assert beside.worker._feeder.quiet
+    assert beside.worker._engine._feeder.quiet
     beside.stop()
     assert beside.end() == 0
     beside.worker._post(beside.worker._quiet)  # it has ended
@@ -175,5 +178,5 @@ def test_progress_is_a_finite_number(app: Penstock, working: Working) -> None:
 def test_many_unknown_names_are_bounded(app: Penstock, working: Working) -> None:
     with working() as beside:
         for number in range(1_200):
-            beside.worker._unknown(f"name-{number}")
-        assert len(beside.worker._unknown_seen) == 1_000
+            beside.worker._engine._unknown(f"name-{number}")
+        assert len(beside.worker._engine._unknown_seen) == 1_000

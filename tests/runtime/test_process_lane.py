@@ -63,7 +63,9 @@ def start(app: Penstock) -> Iterator[Start]:
 
 
 def lane_of(beside: Beside) -> process_lane.ProcessLane:
-    lane = next(lane for lane in beside.worker._lanes.values() if isinstance(lane, process_lane.ProcessLane))
+    lane = next(
+        lane for lane in beside.worker._engine._lanes.values() if isinstance(lane, process_lane.ProcessLane)
+    )
     assert isinstance(lane, process_lane.ProcessLane)
     return lane
 
@@ -183,8 +185,8 @@ def test_a_lost_delivery_is_killed_and_told_to_nobody(start: Start, bell: Doorbe
     beside = start()
     job = tasks.deaf_for_ever.delay()
     pid = int(bell.wait("begun"))
-    [run] = beside.worker._executor.held()
-    beside.worker._post(lambda: beside.worker._executor.lose([run.delivery.token]) and None)
+    [run] = beside.worker._engine._executor.held()
+    beside.worker._post(lambda: beside.worker._engine._executor.lose([run.delivery.token]) and None)
     wait_for(lambda: gone(pid))
     assert job.status() is JobState.RUNNING  # as far as the broker knows
 
@@ -266,7 +268,7 @@ def test_a_child_that_cannot_load_the_application(
     # It tries again, one child at a time, and goes on when it works.
     lane_of(beside)._hello.app_reference = REFERENCE
     assert [job.result(WITHIN_S) for job in jobs] == [2, 4]
-    assert beside.worker._executor.failed <= 8  # it was deferred now and then, it did not spin
+    assert beside.worker._engine._executor.failed <= 8  # it was deferred now and then, it did not spin
 
 
 def test_a_child_that_ends_while_it_loads(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from penstock.app import Penstock
     from penstock.runtime.guard import Pulse
-    from penstock.runtime.worker import WorkerSettings
+    from penstock.runtime.worker_settings import WorkerSettings
 
 log = logging.getLogger("penstock.worker")
 
@@ -67,7 +67,7 @@ def run_quick(found: dict[str, str | bool], pulse: Pulse | None) -> int:
 
 def worker_settings(app: Penstock, *, burst: bool) -> WorkerSettings:
     """How the worker of ``app`` is to run, from its settings."""
-    from penstock.runtime.worker import WorkerSettings
+    from penstock.runtime.worker_settings import WorkerSettings
 
     settings = app.settings
     return WorkerSettings(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from penstock.errors import BrokerError
 
@@ -106,3 +106,12 @@ class Service:
             await self._nudge.wait()
         finally:
             timer.cancel()
+
+
+async def either(awaitable: Any, wait_s: float) -> None:
+    """Waits for it, at most ``wait_s``."""
+    try:
+        async with asyncio.timeout(wait_s):
+            await awaitable
+    except TimeoutError:
+        return

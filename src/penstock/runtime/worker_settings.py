@@ -1,0 +1,43 @@
+"""How a worker process runs, as the command line and the application's settings have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.ids import new_id
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkerSettings:
+    """How a worker process runs.
+
+    Attributes:
+        queues: Fetched from in this strict order.
+        concurrency: Jobs running at once over all lanes.
+        lease_s: How long the broker waits for a silent worker.
+        grace_s: How long running jobs have when the worker stops.
+        max_crashes: So many losses with their worker make a job poison.
+        max_result: Bytes of the largest result that is stored.
+        burst: Stop when nothing is ready and nothing runs.
+        supervised: A supervisor started it and passes signals on.
+        strict: Refuse to start where the broker's settings are warned about.
+        app_reference: How a child process finds the application: ``module:attribute``.
+        command_line: Settings that were given there, for the application in child processes.
+    """
+
+    queues: Sequence[str]
+    concurrency: int = 10
+    lease_s: float = 15.0
+    grace_s: float = 25.0
+    max_crashes: int = 3
+    max_result: int = 1_048_576
+    burst: bool = False
+    supervised: bool = False
+    strict: bool = False
+    app_name: str = ""
+    app_reference: str = ""
+    command_line: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    consumer_id: str = field(default_factory=new_id)
+    version: str = ""

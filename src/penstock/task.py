@@ -19,7 +19,7 @@ from penstock.core.spec import TaskSpec, check_tags, refuse_option
 from penstock.errors import ConfigError, InvalidArguments, PayloadTooLarge
 from penstock.handle import JobHandle
 from penstock.ids import new_id
-from penstock.producer import slices
+from penstock.producer import SLICE, slices
 
 if TYPE_CHECKING:
     from penstock.app import Penstock
@@ -161,6 +161,13 @@ class Task(Generic[P, R, C]):
 
         Args:
             calls: A tuple of positional or a dict of keyword arguments for each job.
+
+        Raises:
+            InvalidArguments: A row's arguments do not fit; the text has its number, from 0, and how many rows before
+                it are stored: those of the slices that had gone.
+            PayloadTooLarge: A row's body is above ``max_body``; told in the same way.
+            BrokerUnavailable: No answer in time; the slices before are stored.
+            BrokerRejected: The broker refused; the slices before are stored.
         """
         handles: list[JobHandle[R]] = []
         for part in slices(self._jobs(calls)):
@@ -252,17 +259,23 @@ class Task(Generic[P, R, C]):
     def _jobs(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> Iterator[Job]:
         if self._options.job_id is not None:
             raise ConfigError("options(job_id=...) names one job; delay_many makes many")
-        for call in calls:
-            if type(call) is tuple:  # the common case; an abstract class takes ten times as long to ask
-                yield self.job(call, _NOTHING)  # pyright: ignore[reportUnknownArgumentType]
-            elif isinstance(call, Mapping):
-                yield self.job((), call)
-            elif isinstance(call, Sequence) and not isinstance(call, str | bytes):
-                yield self.job(call, _NOTHING)
-            else:
-                raise InvalidArguments(
-                    f"{self.name}: delay_many takes a tuple or a dict for each job, not {type(call).__name__}"
-                )
+        for row, call in enumerate(calls):
+            try:
+                job = self._job_of(call)
+            except (InvalidArguments, PayloadTooLarge) as error:
+                raise type(error)(f"row {row}: {error}; {_stored_before(row)}") from None
+            yield job
+
+    def _job_of(self, call: Sequence[Any] | Mapping[str, Any]) -> Job:
+        if type(call) is tuple:  # the common case; an abstract class takes ten times as long to ask
+            return self.job(call, _NOTHING)  # pyright: ignore[reportUnknownArgumentType]
+        if isinstance(call, Mapping):
+            return self.job((), call)
+        if isinstance(call, Sequence) and not isinstance(call, str | bytes):
+            return self.job(call, _NOTHING)
+        raise InvalidArguments(
+            f"{self.name}: delay_many takes a tuple or a dict for each job, not {type(call).__name__}"
+        )
 
     def job(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
         """The job that a call makes: checked, encoded, with a new id.
@@ -273,6 +286,14 @@ class Task(Generic[P, R, C]):
         """
         raw, raw_named = self.spec.arguments.encode(args, kwargs)
         return build_job(self._app, self.spec, self._options, raw, raw_named)
+
+
+def _stored_before(row: int) -> str:
+    """What of a ``delay_many`` is stored when this row, from 0, stops it: the slices that had gone."""
+    stored = row - row % SLICE
+    if not stored:
+        return "no row is stored"
+    return f"the first {stored:,} rows are stored, no other"
 
 
 def build_job(

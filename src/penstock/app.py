@@ -11,6 +11,7 @@ import contextlib
 import logging
 import sys
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -30,7 +31,7 @@ from penstock.handle import JobHandle, untyped
 from penstock.portal import Portal
 from penstock.ports.broker import Broker
 from penstock.ports.inspector import Inspector
-from penstock.producer import AsyncEnqueue, BlockingEnqueue
+from penstock.producer import AsyncEnqueue, BlockingEnqueue, pauses
 from penstock.runtime.resources import Resource, check
 from penstock.settings import Settings
 from penstock.task import CallOptions, Task, build_job, call_options
@@ -49,10 +50,12 @@ _AT_EXIT_S: Final = 1.0
 class _Client:
     """One event loop's connections."""
 
-    __slots__ = ("broker", "ending", "enqueue", "opening")
+    __slots__ = ("broker", "ending", "enqueue", "error", "opening")
 
     def __init__(self, broker: Broker, timeout_s: float) -> None:
         self.ending: AsyncIterator[None] | None = None
+        # What kept it from being opened; whoever waited for that is told the same, and the next call begins anew.
+        self.error: BaseException | None = None
         self.broker = broker
         self.enqueue = AsyncEnqueue(broker, timeout_s)
         self.opening = asyncio.Lock()
@@ -304,7 +307,8 @@ class Penstock:
             async with client.opening:
                 try:
                     await self._open(client.broker)
-                except BaseException:
+                except BaseException as error:
+                    client.error = error
                     self._clients.pop(loop, None)
                     raise
                 client.ending = self._until_the_loop_ends()
@@ -312,13 +316,28 @@ class Penstock:
         elif client.opening.locked():
             async with client.opening:
                 pass
+            if isinstance(client.error, Exception):
+                raise client.error
+            if client.error is not None:  # who opened it was cancelled
+                return await self._client()
         return client
 
     async def _open(self, broker: Broker) -> None:
+        """Opens a broker, again and again while it cannot be reached, as a call on an open one is repeated."""
         within_s: float = self.settings["enqueue_timeout"]
+        mono_until = time.monotonic() + within_s
         try:
             async with asyncio.timeout(within_s):
-                await broker.open()
+                waits = pauses()
+                while True:
+                    try:
+                        await broker.open()
+                        return
+                    except BrokerUnavailable:
+                        pause_s = next(waits)
+                        if time.monotonic() + pause_s >= mono_until:
+                            raise
+                    await asyncio.sleep(pause_s)
         except TimeoutError:
             raise BrokerUnavailable(f"{self.address.shown()}: no answer within {within_s:g} s") from None
 

@@ -79,10 +79,10 @@ class BlockingEnqueue:
     def _repeat(
         self, line: _Line, jobs: Sequence[Job], origin: Origin, mono_until: float, error: BrokerUnavailable
     ) -> Sequence[Enqueued]:
-        pause_s = _FIRST_PAUSE_S
-        while time.monotonic() + pause_s < mono_until:
+        for pause_s in pauses():
+            if time.monotonic() + pause_s >= mono_until:
+                break
             time.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             line.way.answer_s = max(mono_until - time.monotonic(), _FIRST_PAUSE_S)
             try:
                 return line.way.enqueue(jobs, origin)
@@ -167,7 +167,7 @@ class AsyncEnqueue:
         self._number += 1
         origin = Origin(self._producer, self._number)
         mono_until = time.monotonic() + self._timeout_s
-        pause_s = _FIRST_PAUSE_S
+        waits = pauses()
         while True:
             try:
                 async with asyncio.timeout_at(
@@ -175,6 +175,7 @@ class AsyncEnqueue:
                 ):
                     return await self._broker.enqueue(jobs, origin)
             except BrokerUnavailable:
+                pause_s = next(waits)
                 if time.monotonic() + pause_s >= mono_until:
                     self._producer, self._number = new_id(), 0  # as in BlockingEnqueue
                     raise
@@ -182,7 +183,14 @@ class AsyncEnqueue:
                 self._producer, self._number = new_id(), 0
                 raise BrokerUnavailable(f"the broker gave no answer within {self._timeout_s:g} s") from None
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between one try and the next, longer each time; without end."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 
 def slices(jobs: Iterator[Job]) -> Iterator[list[Job]]:

@@ -491,3 +491,23 @@ def test_maintenance_says_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     in_a_loop(main)
     assert [record.getMessage().partition(" ")[0] for record in caplog.records] == ["2", "3", "4"]
+
+
+def test_maintenance_says_once_that_it_has_to_wait(caplog: pytest.LogCaptureFixture) -> None:
+    waits_s = [4.0, 3.0, 0.0, 0.0, 4.0, 3.0]
+    left = list(waits_s)
+
+    class Keeper:
+        async def maintain(self, queues: Sequence[str], limit: int, lease_s: float) -> Maintained:
+            return Maintained(waiting_s=left.pop(0))
+
+    async def main() -> None:
+        maintenance = Maintenance(Keeper(), ["default"], 4.0)  # type: ignore[arg-type]
+        for _ in waits_s:
+            await maintenance.tick()
+
+    caplog.set_level(logging.INFO)
+    in_a_loop(main)
+    assert [record.getMessage() for record in caplog.records] == [
+        "nothing is taken back from lost workers for 4 s: nobody was here to see them die"
+    ] * 2

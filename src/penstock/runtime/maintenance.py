@@ -26,10 +26,17 @@ class Maintenance(Service):
         self._broker = broker
         self._queues = queues
         self._lease_s = lease_s
+        self._waiting = False
 
     async def tick(self) -> float:
         """One round."""
         did = await self._broker.maintain(self._queues, MOST_A_ROUND, self._lease_s)
+        if did.waiting_s and not self._waiting:
+            log.info(
+                "nothing is taken back from lost workers for %.0f s: nobody was here to see them die",
+                did.waiting_s,
+            )
+        self._waiting = did.waiting_s > 0
         if did.reclaimed:
             log.warning(
                 "%d job(s) taken back from a lost worker; they run again here or elsewhere", did.reclaimed

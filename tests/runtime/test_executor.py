@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
@@ -13,7 +14,18 @@ import pytest
 from penstock.core.arguments import Arguments
 from penstock.core.codec import VERSION
 from penstock.core.job import Delivery
-from penstock.core.settlement import Cancelled, Cause, Dead, Defer, Done, Quarantine, Release, Settlement
+from penstock.core.retry import Retry
+from penstock.core.settlement import (
+    Again,
+    Cancelled,
+    Cause,
+    Dead,
+    Defer,
+    Done,
+    Quarantine,
+    Release,
+    Settlement,
+)
 from penstock.core.spec import Lane
 from penstock.runtime import executor as module
 from penstock.runtime.executor import Executor
@@ -250,13 +262,55 @@ async def test_the_end() -> None:
     assert bench.lane.stopped
     assert all(run.stopping for run in bench.lane.waiting)
     bench.lane.waiting[0].mono_started = 1.0
-    bench.lane.waiting[0].ask = Ask.TIMEOUT
-    bench.lane.waiting[0].warned = True
-    assert bench.executor.abandon() == 2
-    assert [s.crashed for s in bench.settled if isinstance(s, Release)] == [True, False]
-    assert [run.ask for run in bench.lane.waiting] == [Ask.TIMEOUT, Ask.STOP]
+    assert await bench.executor.abandon() == (0, 2)
+    assert [type(settlement) for settlement in bench.settled] == [Release, Release]
+    assert [run.ask for run in bench.lane.waiting] == [Ask.STOP, Ask.STOP]
+    assert bench.lane.asked == bench.lane.waiting[:1]
     bench.executor.release(bench.lane.waiting)
     assert len(bench.settled) == 2
+
+
+@on_loop
+async def test_what_ignores_its_timeout_has_timed_out_at_the_end() -> None:
+    bench = Bench()
+    bench.executor._registry = {
+        "work": spec_of(work, timeout=0.01),
+        "final": spec_of(work, timeout=0.01, retry=False),
+        "once": spec_of(work, timeout=0.01, delivery="at_most_once"),
+    }
+    bench.admit(delivery(), delivery("final"), delivery("once"))
+    bench.executor.dispatch(bench.gated)
+    assert len(bench.lane.waiting) == 3
+    for run in bench.lane.waiting:
+        run.mono_started, run.ask = 1.0, Ask.TIMEOUT
+    assert await bench.executor.abandon() == (3, 0)
+    again, *dead = bench.settled
+    assert isinstance(again, Again)
+    assert [each.cause for each in dead if isinstance(each, Dead)] == [Cause.TIMEOUT, Cause.TIMEOUT]
+    assert (bench.executor.failed, bench.executor.given_back) == (3, 0)
+
+
+def test_a_retry_policy_that_does_not_end_keeps_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POLICY_WITHIN_S", 0.05)
+    go = threading.Event()
+
+    def never(runs: int, error: BaseException) -> float:
+        assert go.wait(10)
+        return 1.0
+
+    async def main() -> Bench:
+        bench = Bench()
+        bench.executor._registry = {"work": spec_of(work, timeout=0.01, retry=Retry(delay=never))}
+        bench.admit(delivery())
+        bench.lane.waiting[0].mono_started, bench.lane.waiting[0].ask = 1.0, Ask.TIMEOUT
+        assert await bench.executor.abandon() == (0, 1)
+        return bench
+
+    settled = asyncio.run(main()).settled
+    go.set()
+    for thread in [each for each in threading.enumerate() if each.name == "penstock-timeout"]:
+        thread.join(10)
+    assert isinstance(only(settled), Release)
 
 
 def test_an_end_after_the_worker(caplog: pytest.LogCaptureFixture) -> None:
@@ -323,7 +377,7 @@ async def test_at_most_once_at_the_end() -> None:
     bench.admit(delivery("once"), delivery("once"))
     begun, waiting = bench.gated
     begun.mono_started = 1.0
-    assert bench.executor.abandon() == 2
+    assert await bench.executor.abandon() == (0, 2)
     lost, given_back = bench.settled
     assert isinstance(lost, Dead)
     assert lost.cause is Cause.LOST

@@ -14,7 +14,6 @@ import pytest
 from penstock import (
     JobCancelled,
     JobFailed,
-    JobState,
     Penstock,
     Reject,
     Retry,
@@ -332,11 +331,45 @@ def test_a_thread_that_is_slow_to_heed_its_timeout_ends_no_worker(
     assert "ignore their timeout" not in caplog.text
 
 
+@pytest.mark.parametrize("supervised", [True, False])
 def test_too_many_stuck_threads_end_the_worker(
+    app: Penstock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, supervised: bool
+) -> None:
+    monkeypatch.setattr("penstock.runtime.executor.STUCK_S", 0.1)
+    runs, go = threading.Semaphore(0), threading.Event()
+
+    @app.task(timeout=0.05, retry=False)
+    def deaf() -> None:
+        runs.release()
+        assert go.wait(WITHIN_S)
+
+    @app.task(timeout=0.05, delivery="at_most_once")
+    def careful() -> None:
+        runs.release()
+        assert go.wait(WITHIN_S)
+
+    jobs = [deaf.delay(), careful.delay()]
+    beside = Beside(app, concurrency=4 if supervised else 2, lease_s=0.3, grace_s=0.2, supervised=supervised)
+    assert beside.end() == 4
+    said = "2 of 4 slots are held" if supervised else "2 of 2 slots are held"
+    assert said in caplog.text
+    assert ("supervisor starts a fresh one" in caplog.text) is supervised
+    assert ("Restart=always" in caplog.text) is not supervised
+    for job in jobs:
+        with pytest.raises(JobFailed) as caught:
+            job.result(1)
+        assert caught.value.cause == "timeout"
+    # The next worker has nothing left to run, so each ran once.
+    assert Beside(app, burst=True).end() == 0
+    assert [runs.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+    go.set()
+
+
+def test_a_worker_without_a_supervisor_goes_on_with_the_slots_that_are_left(
     app: Penstock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("penstock.runtime.executor.STUCK_S", 0.1)
-    go = threading.Event()
+    go, beats = threading.Event(), threading.Semaphore(0)
 
     @app.task(timeout=0.05, retry=False)
     def deaf() -> None:
@@ -346,12 +379,20 @@ def test_too_many_stuck_threads_end_the_worker(
     def fine() -> int:
         return 1
 
-    jobs = deaf.delay_many([(), ()])
-    beside = Beside(app, concurrency=4, lease_s=0.3, grace_s=0.2)
-    assert beside.end() == 4
-    assert "2 of 4 slots are held by threads that ignore their timeout" in caplog.text
-    assert all(job.status() is JobState.READY for job in jobs)
+    deaf.delay_many([(), ()])
+    beside = Beside(app, concurrency=3, lease_s=0.3, on_beat=lambda longest_s: beats.release())
+    wait_for(lambda: "2 of 3 slots are held by jobs that ignore their timeout" in caplog.text)
+    while beats.acquire(blocking=False):
+        pass
+    for _ in range(3):  # with each of them the stuck are counted
+        assert beats.acquire(timeout=WITHIN_S)
+    assert caplog.text.count("slots are held") == 1
+    assert fine.delay().result(WITHIN_S) == 1
+    monkeypatch.setattr("penstock.runtime.engine.REPORT_STUCK_EVERY_S", 0.0)
+    wait_for(lambda: caplog.text.count("slots are held") > 1)
     go.set()
+    beside.stop()
+    assert beside.end() == 0
 
 
 def _gone(look: Callable[[], object]) -> bool:

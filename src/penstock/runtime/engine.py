@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ WINDOW_AHEAD: Final = 2_000
 CLOSE_WITHIN_S: Final = 5.0
 # A burst ends when a fetch finds nothing, so it does not wait long for more.
 BURST_WAIT_S: Final = 0.05
+REPORT_STUCK_EVERY_S: Final = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,6 +109,7 @@ class Engine:
         self._notes: list[Note] = []
         self._progress: dict[int, Progress] = {}
         self._lost = 0
+        self._mono_reported = -math.inf
         self.exit_code = EXIT_DRAINED
         self.join_children: Callable[[], None] = lambda: None
         window = settings.concurrency + WINDOW_AHEAD
@@ -272,10 +275,30 @@ class Engine:
         self._around.on_beat(
             None if None in timeouts else max((t for t in timeouts if t is not None), default=0.0)
         )
-        stuck = self._executor.stuck()
-        if stuck and stuck * 2 >= self._settings.concurrency and not self._stopping.asked:
-            log.error("%d of %d slots are held by threads that ignore their timeout: this worker drains, so that its "
-                      "supervisor starts a fresh one", stuck, self._settings.concurrency)  # fmt: skip
+        self._look_at_stuck()
+
+    def _look_at_stuck(self) -> None:
+        """A worker that is started anew has all its slots again.
+
+        Without a supervisor it is not sure that somebody does that, so it goes on while it has a slot left.
+        """
+        stuck, slots = self._executor.stuck(), self._settings.concurrency
+        if stuck * 2 < slots or self._stopping.asked:
+            return
+        ends = self._settings.supervised or stuck >= slots
+        now = time.monotonic()
+        if not ends and now - self._mono_reported < REPORT_STUCK_EVERY_S:
+            return
+        self._mono_reported = now
+        if self._settings.supervised:
+            then = "this worker drains, and its supervisor starts a fresh one"
+        elif ends:
+            then = (f"this worker ends with exit code {EXIT_LEFT_BEHIND}; whoever runs it is to start it anew "
+                    "(systemd: Restart=always, Docker: --restart always)")  # fmt: skip
+        else:
+            then = "only the other slots are served until this worker is started anew"
+        log.error("%d of %d slots are held by jobs that ignore their timeout: %s", stuck, slots, then)
+        if ends:
             self.exit_code = EXIT_LEFT_BEHIND
             self._stopping.ask()
 
@@ -288,12 +311,7 @@ class Engine:
         await self._gate.stop()
         self._executor.recall(time.monotonic())
         await self._running_have_ended()
-        left = self._executor.abandon()
-        if left:
-            log.warning(
-                "%d job(s) were still running at the end of the grace period; they were given back", left
-            )
-            self.exit_code = EXIT_LEFT_BEHIND
+        await self._leave_behind()
         if not await self._settler.drained(CLOSE_WITHIN_S):
             log.error(
                 "%d outcome(s) could not be told to the broker; those jobs run again", self._settler.pending
@@ -319,6 +337,14 @@ class Engine:
         mono_until = time.monotonic() + self._stopping.grace_s
         while self._executor.load and time.monotonic() < mono_until and not hurry.is_set():
             await either(hurry.wait(), min(0.02, max(mono_until - time.monotonic(), 0.0)))
+
+    async def _leave_behind(self) -> None:
+        left = await self._executor.abandon()
+        if not any(left):
+            return
+        self.exit_code = EXIT_LEFT_BEHIND
+        log.warning("%d job(s) were still running at the end of the grace period: %d were given back, %d had ignored "
+                    "their timeout and have timed out", sum(left), left.stopped, left.timed_out)  # fmt: skip
 
     async def _last_words(self) -> None:
         notes = self._take_notes()

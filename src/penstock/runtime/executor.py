@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from penstock.core.codec import Undecodable, decode_envelope
 from penstock.core.job import Delivery, JobError
@@ -15,8 +17,9 @@ from penstock.core.settlement import Cancelled, Cause, Dead, Done, Quarantine, R
 from penstock.core.spec import Lane, TaskSpec
 from penstock.errors import ConfigError, InvalidArguments
 from penstock.runtime.lanes import LaneRunner
-from penstock.runtime.outcome import unknown
+from penstock.runtime.outcome import failed, unknown
 from penstock.runtime.run import Ask, Home, Run, run_of
+from penstock.runtime.service import either
 
 log = logging.getLogger("penstock.worker")
 
@@ -28,6 +31,20 @@ HEED_S: Final = 1.0
 # So long after its timeout a run that was asked to end counts as one that never will. One that looks at cancelled()
 # between two pieces of its work gets there later than at once, and the worker that it runs in must not be ended for it.
 STUCK_S: Final = 5.0
+# How long, at the end, the retry policies of what ignores its timeout may take to say what becomes of it.
+POLICY_WITHIN_S: Final = 1.0
+
+
+class Left(NamedTuple):
+    """What still ran at the end of the grace period, in jobs.
+
+    Attributes:
+        timed_out: Had ignored their timeout, so that attempt is over.
+        stopped: The others.
+    """
+
+    timed_out: int
+    stopped: int
 
 
 class Executor:
@@ -278,14 +295,14 @@ class Executor:
             self._settle([Release(run.delivery) for run in given])
             self._on_change()
 
-    def abandon(self) -> int:
-        """At the end of the grace period: asks what still runs to stop and gives it all back; says how many.
+    async def abandon(self) -> Left:
+        """At the end of the grace period: asks what still runs to stop, and settles it; the process ends with it.
 
-        A run that ignores its timeout on a thread comes back as a crash: it would hold the next worker's slot too.
+        A run that ignores its timeout has timed out, as if it had heeded; the others are given back.
         """
-        left = list(self._held.values())
+        timed_out = await self._time_out([run for run in self.running() if run.ask is Ask.TIMEOUT])
+        left = self.held()
         for run in left:
-            timed_out = run.ask is Ask.TIMEOUT
             run.ask = run.ask or Ask.STOP
             if run.mono_started:
                 self._lanes[run.spec.lane].ask(run)
@@ -294,8 +311,24 @@ class Executor:
                 self._settle([_lost(run.delivery)])
             else:
                 self.given_back += 1
-                self._settle([Release(run.delivery, crashed=timed_out)])
-        return len(left)
+                self._settle([Release(run.delivery)])
+        return Left(timed_out, len(left))
+
+    async def _time_out(self, runs: Sequence[Run]) -> int:
+        """Settles these by their retry policies, which may be the user's own code: not on the I/O loop."""
+        if not runs:
+            return 0
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def settle() -> None:
+            for run in runs:
+                self.finish(failed(run, asyncio.CancelledError()))
+            with contextlib.suppress(RuntimeError):  # it took too long: the loop is gone
+                loop.call_soon_threadsafe(done.set)
+
+        threading.Thread(target=settle, name="penstock-timeout", daemon=True).start()
+        await either(done.wait(), POLICY_WITHIN_S)
+        return sum(1 for run in runs if not self.has(run))
 
     # --- over time
 

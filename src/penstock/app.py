@@ -285,6 +285,11 @@ class Penstock:
 
     # --- clients
 
+    @property
+    def in_process(self) -> bool:
+        """Whether its jobs live in this process alone, where no command and no worker of another reaches them."""
+        return self.address.scheme == "memory"
+
     def connect(self) -> Broker:
         """A broker of one's own, not yet opened; for workers and tools."""
         return connect(self.address)

@@ -195,6 +195,11 @@ class JobHandle(Generic[R]):
             return ""
         if any(record.queue in card.queues for card in await inspector.workers()):
             return ""
+        if self._app.in_process:
+            return (
+                f"; no worker in this process serves queue {record.queue!r}, and no other can: memory:// is not "
+                "shared, for a worker of its own use sqlite:// or redis://"
+            )
         return (
             f"; no worker serves queue {record.queue!r}, start one: penstock -A ... worker -Q {record.queue}"
         )

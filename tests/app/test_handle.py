@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,6 +142,20 @@ def test_a_timeout_says_where_the_job_stands(app: Penstock, working: Working) ->
             job.result(0.5)
     with pytest.raises(ResultTimeout, match=r"attempt 1 of 3 in 60 s"):
         f.options(retry=3, countdown=60).delay().result(0.01)
+
+
+def test_a_timeout_without_a_worker_says_what_would_help(app: Penstock, tmp_path: Path) -> None:
+    shared = Penstock("shared", broker=f"sqlite:///{tmp_path / 'jobs.db'}")
+    said: list[str] = []
+    for each in (app, shared):
+        with pytest.raises(ResultTimeout) as caught:
+            each.send("f").result(0.01)
+        said.append(str(caught.value))
+    shared.close()
+    assert said[0].endswith("memory:// is not shared, for a worker of its own use sqlite:// or redis://")
+    assert said[1].endswith(
+        "no worker serves queue 'default', start one: penstock -A ... worker -Q default"
+    )
 
 
 def test_a_timeout_says_in_words_why_a_job_was_put_off(app: Penstock, working: Working) -> None:

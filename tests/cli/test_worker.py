@@ -184,6 +184,14 @@ def test_it_waits_for_a_broker_that_is_not_there(plain: Shell) -> None:
     assert "Traceback" not in worker.text
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_broker_inside_one_process_is_2(plain: Shell, processes: str) -> None:
+    said = plain("-A", "tasks", "worker", "--processes", processes, PENSTOCK_BROKER_URL="memory://")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("penstock: memory:// lives inside one process: ")
+    assert said.err.count("\n") == 1
+
+
 def test_a_broker_that_loses_jobs_is_2(plain: Shell) -> None:
     said = plain("-A", "tasks", "worker", "-b", "sqlite:////proc/nowhere/penstock.db")
     assert said.code == 2

@@ -40,6 +40,11 @@ def run(target: Target) -> int:
     if supervised:
         unsaid()
     app = target.app()
+    if app.in_process:
+        raise ConfigError(
+            f"{app.address.shown()} lives inside one process: a worker here would never see a job that another "
+            "enqueues; use sqlite:///FILE or redis://HOST"
+        )
     set_up_output(app.settings["loglevel"])
     settings = worker_settings(app, burst=burst)
     settings.command_line = target.command_line

@@ -89,7 +89,7 @@ def call_options(  # noqa: C901 - one case for each option reads best in one pla
             case "job_id":
                 changes["job_id"] = check_job_name(value)
             case "retry":
-                changes["retry"] = describe(Retry.of(value)) | {"attempts": Retry.of(value).attempts}
+                changes["retry"] = describe(value)
             case "headers":
                 changes["headers"] = _headers(value)
             case "tags":
@@ -206,7 +206,8 @@ class Task(Generic[P, R, C]):
             priority: 0 to 9; higher runs first.
             expires: Seconds, a timedelta or an aware moment after which it is no longer started.
             job_id: An id of your own, unique in its queue while the job is stored.
-            retry: Numbers of a policy; error types and functions belong to the task.
+            retry: A ``Retry``, whose numbers replace all of the task's, or a number of attempts (False is one), which
+                leaves the other numbers as they are. Error types and functions belong to the task.
             headers: Strings that travel with the job.
             tags: Words to find it by.
             unknown: Anything else is refused.

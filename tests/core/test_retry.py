@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -135,11 +136,18 @@ def test_the_short_spellings() -> None:
             Retry.of(wrong)  # type: ignore[arg-type]
 
 
-def test_what_travels_in_a_job_is_numbers_that_differ_from_the_default() -> None:
-    assert describe(Retry()) == {}
-    policy = Retry(attempts=3, base=1, cap=9, jitter=0, within=100)
-    assert describe(policy) == {"attempts": 3, "base": 1.0, "cap": 9.0, "jitter": 0, "within": 100.0}
-    assert Retry(**describe(policy)) == policy
+@pytest.mark.parametrize(
+    "policy",
+    [Retry(), Retry(attempts=4, base=2.0, jitter=0.15), Retry(attempts=3, base=1, cap=9, jitter=0, within=100)],
+)
+def test_all_numbers_of_a_policy_travel_in_a_job_also_those_that_are_the_default(policy: Retry) -> None:
+    own = Retry(attempts=3, base=600, cap=700, jitter=0.5, within=800)
+    assert replace(own, **describe(policy)) == policy
+
+
+@pytest.mark.parametrize(("value", "attempts"), [(7, 7), (25, 25), (True, 25), (False, 1)])
+def test_a_number_of_attempts_travels_alone(value: int, attempts: int) -> None:
+    assert describe(value) == {"attempts": attempts}
 
 
 @pytest.mark.parametrize("code", [{"on": (OSError,)}, {"never": (OSError,)}, {"delay": lambda *_: 1}])

@@ -12,6 +12,7 @@ from penstock.errors import ConfigError
 
 # Above 2^60 the doubling is far beyond every cap; the bound keeps the power a float.
 _MAX_DOUBLINGS: Final = 60
+_NUMBERS: Final = ("attempts", "base", "cap", "jitter", "within")
 
 
 class Reject(Exception):
@@ -114,17 +115,19 @@ class Retry:
         return wait
 
 
-def describe(retry: Retry) -> dict[str, Any]:
-    """The parts of a policy that travel in a job: numbers only.
+def describe(value: Retry | int | bool) -> dict[str, Any]:
+    """What ``options(retry=value)`` puts into a job: numbers only.
+
+    A ``Retry`` says all of its numbers, so that none of the task's is left; a number of attempts says nothing else.
 
     Raises:
         ConfigError: It names error types or a function; those are code and stay with the task.
     """
+    retry = Retry.of(value)
     if retry.on != (Exception,) or retry.never or retry.delay is not None:
         raise ConfigError(
             "options(retry=...): on, never and delay are code and do not travel with a job; "
             "give them to @app.task(retry=...)"
         )
-    defaults = Retry()
-    names = ("attempts", "base", "cap", "jitter", "within")
-    return {name: getattr(retry, name) for name in names if getattr(retry, name) != getattr(defaults, name)}
+    names = _NUMBERS if isinstance(value, Retry) else _NUMBERS[:1]
+    return {name: getattr(retry, name) for name in names}

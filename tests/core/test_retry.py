@@ -138,7 +138,11 @@ def test_the_short_spellings() -> None:
 
 @pytest.mark.parametrize(
     "policy",
-    [Retry(), Retry(attempts=4, base=2.0, jitter=0.15), Retry(attempts=3, base=1, cap=9, jitter=0, within=100)],
+    [
+        Retry(),
+        Retry(attempts=4, base=2.0, jitter=0.15),
+        Retry(attempts=3, base=1, cap=9, jitter=0, within=100),
+    ],
 )
 def test_all_numbers_of_a_policy_travel_in_a_job_also_those_that_are_the_default(policy: Retry) -> None:
     own = Retry(attempts=3, base=600, cap=700, jitter=0.5, within=800)

@@ -73,6 +73,7 @@ class Penstock:
         max_crashes: So many losses with their worker, after they had started, make a job poison.
         max_body: Bytes of the largest body.
         enqueue_timeout: Seconds (or a timedelta) after which an unanswered enqueue is an error.
+        store: Refused: stores come with workflows.
 
     Raises:
         ConfigError: A setting cannot work.
@@ -89,7 +90,12 @@ class Penstock:
         max_crashes: int | None = None,
         max_body: int | None = None,
         enqueue_timeout: float | timedelta | None = None,
+        store: str | None = None,
     ) -> None:
+        if store is not None:
+            raise ConfigError(
+                "store=...: stores come with workflows; until then the broker keeps results and states"
+            )
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         self.name = name
         self.module = _module_name(frame)

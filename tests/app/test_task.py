@@ -297,6 +297,11 @@ def test_what_cannot_be_a_task_is_refused(app: Penstock) -> None:
         async def wrong() -> None: ...
 
 
+def test_a_store_is_refused_until_there_are_stores() -> None:
+    with pytest.raises(ConfigError, match="stores come with workflows"):
+        Penstock("app", broker="memory://store", store="redis://localhost")
+
+
 def test_enqueue_many(app: Penstock, working: Working) -> None:
     @app.task
     def send(user_id: int, address: str) -> str:

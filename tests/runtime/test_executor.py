@@ -262,7 +262,7 @@ async def test_the_end() -> None:
     assert bench.lane.stopped
     assert all(run.stopping for run in bench.lane.waiting)
     bench.lane.waiting[0].mono_started = 1.0
-    assert await bench.executor.abandon() == (0, 2)
+    assert await bench.executor.abandon() == (2, 0, 0)
     assert [type(settlement) for settlement in bench.settled] == [Release, Release]
     assert [run.ask for run in bench.lane.waiting] == [Ask.STOP, Ask.STOP]
     assert bench.lane.asked == bench.lane.waiting[:1]
@@ -283,7 +283,7 @@ async def test_what_ignores_its_timeout_has_timed_out_at_the_end() -> None:
     assert len(bench.lane.waiting) == 3
     for run in bench.lane.waiting:
         run.mono_started, run.ask = 1.0, Ask.TIMEOUT
-    assert await bench.executor.abandon() == (3, 0)
+    assert await bench.executor.abandon() == (0, 3, 0)
     again, *dead = bench.settled
     assert isinstance(again, Again)
     assert [each.cause for each in dead if isinstance(each, Dead)] == [Cause.TIMEOUT, Cause.TIMEOUT]
@@ -303,7 +303,7 @@ def test_a_retry_policy_that_does_not_end_keeps_no_worker(monkeypatch: pytest.Mo
         bench.executor._registry = {"work": spec_of(work, timeout=0.01, retry=Retry(delay=never))}
         bench.admit(delivery())
         bench.lane.waiting[0].mono_started, bench.lane.waiting[0].ask = 1.0, Ask.TIMEOUT
-        assert await bench.executor.abandon() == (0, 1)
+        assert await bench.executor.abandon() == (1, 0, 0)
         return bench
 
     settled = asyncio.run(main()).settled
@@ -371,18 +371,23 @@ def test_what_is_hoarded_and_what_takes_too_long(
     assert caplog.text.count("A coroutine was asked to end") == 1
 
 
-@on_loop
-async def test_at_most_once_at_the_end() -> None:
-    bench = Bench()
-    bench.admit(delivery("once"), delivery("once"))
-    begun, waiting = bench.gated
-    begun.mono_started = 1.0
-    assert await bench.executor.abandon() == (0, 2)
-    lost, given_back = bench.settled
-    assert isinstance(lost, Dead)
-    assert lost.cause is Cause.LOST
-    assert isinstance(given_back, Release)
-    assert given_back.delivery is waiting.delivery
+def test_at_most_once_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.admit(delivery("once"), delivery("once"))
+        begun, waiting = bench.gated
+        begun.mono_started = 1.0
+        assert await bench.executor.abandon() == (1, 0, 1)
+        assert (bench.executor.failed, bench.executor.given_back) == (1, 1)
+        lost, given_back = bench.settled
+        assert isinstance(lost, Dead)
+        assert lost.cause is Cause.LOST
+        assert isinstance(given_back, Release)
+        assert given_back.delivery is waiting.delivery
+        assert f"job {begun.delivery.id} of work had started when" in caplog.text
+        assert waiting.delivery.id not in caplog.text
+
+    asyncio.run(main())
 
 
 def test_a_child_that_takes_too_long_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

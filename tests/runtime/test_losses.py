@@ -52,7 +52,9 @@ def test_suspects_run_one_at_a_time_and_the_guilty_one_is_poison(app: Penstock, 
     assert most == 1
 
 
-def test_at_most_once_is_not_run_again(app: Penstock, working: Working) -> None:
+def test_at_most_once_is_not_run_again(
+    app: Penstock, working: Working, caplog: pytest.LogCaptureFixture
+) -> None:
     ran: list[int] = []
 
     @app.task(delivery="at_most_once")
@@ -69,6 +71,8 @@ def test_at_most_once_is_not_run_again(app: Penstock, working: Working) -> None:
         assert waiting.result(WITHIN_S) == 1  # it had not begun
         assert work.delay(2).result(WITHIN_S) == 2
     assert ran == [1, 2]
+    assert "those that run at most once and had started: they go to the dead set" in caplog.text
+    assert caplog.text.count("it runs at most once, so it is in the dead set") == 1
 
 
 def test_what_is_lost_is_not_recorded(

@@ -63,6 +63,34 @@ def test_what_outlasts_the_grace_period_is_given_back(
     go.set()
 
 
+def test_the_last_words_tell_of_what_runs_at_most_once(
+    app: Penstock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    @app.task
+    def work() -> None:
+        begun.release()
+        assert go.wait(WITHIN_S)
+
+    @app.task(delivery="at_most_once")
+    def careful() -> None:
+        begun.release()
+        assert go.wait(WITHIN_S)
+
+    work.delay_many([(), (), ()])
+    careful.delay()
+    beside = Beside(app, grace_s=0.1)
+    for _ in range(4):
+        assert begun.acquire(timeout=WITHIN_S)
+    beside.stop()
+    assert beside.end() == 4
+    assert "of the grace period: 3 were given back, 1 run at most once and are in the dead set" in caplog.text
+    assert "stopped: 0 job(s) done, 1 failed, 3 given back, 0 lost" in caplog.text
+    go.set()
+
+
 def test_a_second_stop_is_at_once(app: Penstock) -> None:
     begun, go = threading.Event(), threading.Event()
 

@@ -343,8 +343,13 @@ class Engine:
         if not any(left):
             return
         self.exit_code = EXIT_LEFT_BEHIND
-        log.warning("%d job(s) were still running at the end of the grace period: %d were given back, %d had ignored "
-                    "their timeout and have timed out", sum(left), left.stopped, left.timed_out)  # fmt: skip
+        ways = (
+            (left.given_back, "%d were given back"),
+            (left.timed_out, "%d had ignored their timeout and have timed out"),
+            (left.dead, "%d run at most once and are in the dead set"),
+        )
+        log.warning("%d job(s) were still running at the end of the grace period: %s", sum(left),
+                    ", ".join(words % count for count, words in ways if count))  # fmt: skip
 
     async def _last_words(self) -> None:
         notes = self._take_notes()

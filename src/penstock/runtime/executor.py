@@ -39,12 +39,14 @@ class Left(NamedTuple):
     """What still ran at the end of the grace period, in jobs.
 
     Attributes:
+        given_back: Run again elsewhere.
         timed_out: Had ignored their timeout, so that attempt is over.
-        stopped: The others.
+        dead: Run at most once, so nobody runs them again.
     """
 
+    given_back: int
     timed_out: int
-    stopped: int
+    dead: int
 
 
 class Executor:
@@ -163,7 +165,7 @@ class Executor:
             self._on_unknown(envelope.task)
             return unknown(delivery, envelope.task)
         if spec.at_most_once and delivery.crashes:
-            return _lost(delivery)
+            return _lost(delivery, spec.name)
         if delivery.crashes >= self._max_crashes:
             log.error("job %s of %s is poison: its worker was lost %d times while it ran; it is in the dead set",
                       delivery.id, spec.name, delivery.crashes)  # fmt: skip
@@ -301,18 +303,21 @@ class Executor:
         A run that ignores its timeout has timed out, as if it had heeded; the others are given back.
         """
         timed_out = await self._time_out([run for run in self.running() if run.ask is Ask.TIMEOUT])
-        left = self.held()
-        for run in left:
+        given_back = dead = 0
+        for run in self.held():
             run.ask = run.ask or Ask.STOP
             if run.mono_started:
                 self._lanes[run.spec.lane].ask(run)
             self._held.pop(run.delivery.token, None)
             if run.spec.at_most_once and run.mono_started:
-                self._settle([_lost(run.delivery)])
+                dead += 1
+                self._settle([_lost(run.delivery, run.spec.name)])
             else:
-                self.given_back += 1
+                given_back += 1
                 self._settle([Release(run.delivery)])
-        return Left(timed_out, len(left))
+        self.failed += dead
+        self.given_back += given_back
+        return Left(given_back, timed_out, dead)
 
     async def _time_out(self, runs: Sequence[Run]) -> int:
         """Settles these by their retry policies, which may be the user's own code: not on the I/O loop."""
@@ -373,8 +378,10 @@ def _overdue_s(run: Run, mono_now: float) -> float:
     return mono_now - run.mono_started - (run.timeout_s or 0.0)
 
 
-def _lost(delivery: Delivery) -> Settlement:
+def _lost(delivery: Delivery, task: str) -> Settlement:
     """An at-most-once job that had begun is never begun again."""
+    log.error("job %s of %s had started when its worker was lost or stopped; it runs at most once, so it is in the "
+              "dead set", delivery.id, task)  # fmt: skip
     error = JobError(
         "WorkerLost", "its worker was lost or stopped after it had started; it runs at most once"
     )

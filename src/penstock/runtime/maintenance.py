@@ -39,7 +39,9 @@ class Maintenance(Service):
         self._waiting = did.waiting_s > 0
         if did.reclaimed:
             log.warning(
-                "%d job(s) taken back from a lost worker; they run again here or elsewhere", did.reclaimed
+                "%d job(s) taken back from a lost worker; they run again here or elsewhere, but for those that run at "
+                "most once and had started: they go to the dead set",
+                did.reclaimed,
             )
         if did.expired:
             log.info("%d job(s) expired before they were started", did.expired)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 import msgspec
 
 from penstock.core.codec import Envelope, Undecodable, decode_envelope
-from penstock.core.job import DEFERRED, JobError, JobRecord
+from penstock.core.job import DEFERRED, JobRecord
+from penstock.core.job import JobError as StoredError
 from penstock.core.lifecycle import ENDED, JobState
 from penstock.core.settlement import UNKNOWN_TASK
+from penstock.core.spec import ResultRefused
 from penstock.errors import (
     ConfigError,
     JobCancelled,
+    JobError,
     JobExpired,
     JobFailed,
     JobNotFound,
@@ -103,6 +106,7 @@ class JobHandle(Generic[R]):
             JobExpired: It was not started in time.
             ResultTimeout: It has not ended in ``timeout``; the text says where it stands.
             JobNotFound: Nothing is stored under this id (any more).
+            JobError: It succeeded, and returned what its task's return annotation does not allow.
             ConfigError: Its task keeps no results (``result_ttl=0``).
             PenstockError: Called on a running event loop, or inside a task without ``allow_wait``.
         """
@@ -217,9 +221,18 @@ class JobHandle(Generic[R]):
         spec = self._spec or (None if envelope is None else self._app.tasks.get(envelope.task))
         if record.state is JobState.SUCCEEDED:
             if spec is not None:
-                return spec.decode_result(record.result)  # type: ignore[no-any-return]  # typed by the annotation
+                return self._read(spec, record.result)
             return None if record.result is None else msgspec.json.decode(record.result)  # type: ignore[return-value]
         _raise_end(record)
+
+    def _read(self, spec: TaskSpec, result: bytes | None) -> R:
+        try:
+            return spec.decode_result(result)  # type: ignore[no-any-return]  # typed by the annotation
+        except ResultRefused as error:
+            raise JobError(
+                f"job {self.id} succeeded, but what {spec.name} returned is {error}; correct its return annotation or "
+                f"what it returns (penstock job {self.id} shows it)"
+            ) from None
 
     def _stands(self, record: JobRecord) -> str:
         envelope = _envelope(record)
@@ -238,7 +251,7 @@ class JobHandle(Generic[R]):
         return said + (_last(record.error) if record.error else "")
 
 
-def _last(error: JobError) -> str:
+def _last(error: StoredError) -> str:
     """What stands between the job and its end, in words."""
     if error.type != DEFERRED:
         return f", last error {error.type}"

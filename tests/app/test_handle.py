@@ -14,6 +14,7 @@ import pytest
 from penstock import (
     ConfigError,
     JobCancelled,
+    JobError,
     JobExpired,
     JobFailed,
     JobNotFound,
@@ -142,6 +143,33 @@ def test_a_timeout_says_where_the_job_stands(app: Penstock, working: Working) ->
             job.result(0.5)
     with pytest.raises(ResultTimeout, match=r"attempt 1 of 3 in 60 s"):
         f.options(retry=3, countdown=60).delay().result(0.01)
+
+
+def test_a_result_that_is_not_what_the_task_says_it_returns(app: Penstock, working: Working) -> None:
+    @app.task(name="number")
+    def number() -> int:
+        return "secret"  # type: ignore[return-value]
+
+    @app.task(name="numbers")
+    def numbers() -> list[int]:
+        return [1, "secret"]  # type: ignore[list-item]
+
+    @app.task(name="either")
+    def either() -> list[int] | tuple[int]:  # which of the two, JSON does not say
+        return [1]
+
+    said: list[str] = []
+    with working():
+        for job in (number.delay(), numbers.delay(), either.delay()):
+            with pytest.raises(JobError) as caught:
+                job.result(10)
+            assert type(caught.value) is JobError
+            assert job.id in str(caught.value)
+            said.append(str(caught.value))
+    assert "what number returned is no int: expected int, got str; correct its return annotation" in said[0]
+    assert "what numbers returned is no list[int]: expected int, got str, at $[1]; " in said[1]
+    assert "what either returned is no list[int] | tuple[int]: " in said[2]
+    assert "secret" not in "".join(said)
 
 
 def test_a_timeout_without_a_worker_says_what_would_help(app: Penstock, tmp_path: Path) -> None:

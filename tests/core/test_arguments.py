@@ -330,12 +330,21 @@ class Vector:
     __hash__ = None  # type: ignore[assignment]
 
 
+def test_a_union_whose_members_json_cannot_tell_apart_is_refused_in_our_words() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Arguments(takes(list[int] | tuple[int, int]), "tasks.t")
+    assert str(caught.value) == (
+        "task tasks.t: parameter 'value': the members of list[int] | tuple[int, int] cannot be told apart in JSON; "
+        "take one of them, or msgspec.Struct classes that each have tag=True"
+    )
+
+
 def test_a_class_that_json_cannot_hold_is_refused() -> None:
     with pytest.raises(ConfigError, match="a Odd cannot be carried in JSON; pass its id"):
         Arguments(takes(Odd), "tasks.t")
     assert "annotate it" in refused(lambda value: None, Odd())
     text = decoding_refused(takes(list[Odd]), b"[[1]]")
-    assert text == "tasks.t: argument 'value': Odd cannot be read from JSON - at `$[0]`"
+    assert text == "tasks.t: argument 'value': Odd cannot be read from JSON, at $[0]"
 
 
 def test_a_resource_without_its_default_is_refused() -> None:
@@ -393,14 +402,14 @@ def test_what_does_not_fit_is_refused_when_read(args: bytes, kwargs: bytes) -> N
 def test_the_parameter_that_does_not_fit_is_named_when_read(args: bytes, kwargs: bytes | None) -> None:
     def add(x: int, y: int = 1) -> None: ...
 
-    assert decoding_refused(add, args, kwargs) == "tasks.t: argument 'x': Expected `int`, got `str`"
+    assert decoding_refused(add, args, kwargs) == "tasks.t: argument 'x': expected int, got str"
 
 
 def test_the_place_inside_an_argument_is_named_when_read() -> None:
     def add(x: int, y: list[int]) -> None: ...
 
     text = decoding_refused(add, b'[1,[2,"secret"]]')
-    assert text == "tasks.t: argument 'y': Expected `int`, got `str` - at `$[1]`"
+    assert text == "tasks.t: argument 'y': expected int, got str, at $[1]"
 
 
 def test_a_pydantic_model_is_validated_when_read() -> None:

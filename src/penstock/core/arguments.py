@@ -98,17 +98,17 @@ class _Parameter:
         try:
             self.decoder = Decoder(kind)
         except TypeError as error:
-            raise ConfigError(f"parameter {name!r}: {error}") from error
+            raise ConfigError(f"parameter {name!r}: {_unsupported(kind, error)}") from error
         if not _can_be_carried(kind):
             raise ConfigError(
-                f"parameter {name!r}: a {_type_name(kind)} cannot be carried in JSON; pass its id, its parts, or a "
+                f"parameter {name!r}: a {type_name(kind)} cannot be carried in JSON; pass its id, its parts, or a "
                 "dataclass, msgspec.Struct, attrs or pydantic model"
             )
 
     def problem(self, value: Any) -> str | None:
         """Why ``value`` does not fit this parameter, or None where it does. The value itself is never quoted."""
         given = type(value).__name__
-        expected = _type_name(self.kind)
+        expected = type_name(self.kind)
         if not self.annotated:
             expected = "str, int, finite float, bool, None, list or dict with str keys"
         refused = f"{self.name!r}: expected {expected}, got {given}"
@@ -118,7 +118,7 @@ class _Parameter:
                 return f"{self.name!r}: expected {expected}, got a float that is not finite"
             back = self.decoder.decode(raw)
         except msgspec.ValidationError as error:
-            return f"{refused} ({_told(error)})" if "$" in str(error) else refused
+            return f"{refused} ({told(error)})" if "$" in str(error) else refused
         except RecursionError:
             return f"{self.name!r}: nested too deeply"
         except (TypeError, ValueError, OverflowError) as error:
@@ -130,15 +130,16 @@ class _Parameter:
         try:
             msgspec.convert(value, self.kind, builtin_types=_NATIVE, dec_hook=_decode_hook)
         except (msgspec.ValidationError, TypeError) as error:
-            return f"{refused} ({_told(error)})"
+            return f"{refused} ({told(error)})"
         return None
 
 
-def _told(error: BaseException) -> str:
-    """What a validator says, without what it quotes of the value: arguments appear in no error and no log."""
+def told(error: BaseException) -> str:
+    """What a validator says, in our words and without what it quotes of the value: no error and no log has those."""
     text, dash, path = str(error).rpartition(" - at `")
     if not dash:
         text, path = path, ""
+    where = f", at {path.removesuffix('`')}" if dash else ""
     if error.__cause__ is not None and not text.endswith(
         _UNREADABLE
     ):  # a class's own words may hold anything
@@ -149,7 +150,19 @@ def _told(error: BaseException) -> str:
         text = "invalid value"
     elif text.startswith("Object contains unknown field"):
         text = "unknown field"
-    return text + dash + path
+    elif text.startswith("Expected `"):
+        text = text.replace("Expected", "expected", 1).replace("`", "")
+    return text + where
+
+
+def _unsupported(kind: Any, error: TypeError) -> str:
+    text = str(error)
+    if not text.startswith(("Type unions may not", "If a type union contains")):
+        return text
+    return (
+        f"the members of {type_name(kind)} cannot be told apart in JSON; take one of them, or msgspec.Struct classes "
+        "that each have tag=True"
+    )
 
 
 def _same(back: Any, value: Any) -> bool:
@@ -173,7 +186,8 @@ def _can_be_carried(kind: Any) -> bool:
     return not isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType)
 
 
-def _type_name(kind: Any) -> str:
+def type_name(kind: Any) -> str:
+    """A type as its annotation says it."""
     if get_origin(kind) is None and isinstance(kind, type):
         return kind.__name__
     return str(kind).replace("typing.", "")
@@ -343,7 +357,7 @@ class Arguments:
             raise
         except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
             # Without its cause, which quotes the value.
-            reason = f"{self._where}: {type(error).__name__}: {_told(error)}"
+            reason = f"{self._where}: {type(error).__name__}: {told(error)}"
             raise InvalidArguments(reason[:_REASON_LENGTH]) from None
         if not named:
             with contextlib.suppress(msgspec.MsgspecError, TypeError, ValueError, RecursionError):
@@ -357,7 +371,7 @@ class Arguments:
             return parameter.decoder.decode(raw)
         except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
             kind = "" if isinstance(error, msgspec.ValidationError) else f"{type(error).__name__}: "
-            reason = f"{self._where}: argument {parameter.name!r}: {kind}{_told(error)}"
+            reason = f"{self._where}: argument {parameter.name!r}: {kind}{told(error)}"
             raise InvalidArguments(reason[:_REASON_LENGTH]) from None
 
     def _decoder(self, count: int) -> Decoder:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from penstock.core.arguments import Arguments, Decoder, encode, has_nonfinite
+from penstock.core.arguments import Arguments, Decoder, encode, has_nonfinite, told, type_name
 from penstock.core.job import check_queue_name
 from penstock.core.options import is_text, seconds
 from penstock.core.options import priority as check_priority
@@ -86,7 +86,10 @@ class DeliveryMode(StrEnum):
 
 
 class ResultRefused(Exception):
-    """A task's result cannot be written as JSON; the text says why, without quoting the value."""
+    """A task's result cannot be written as JSON, or not be read as what the task says that it returns.
+
+    The text says why, without quoting the value.
+    """
 
 
 @dataclass(slots=True, eq=False)
@@ -144,12 +147,20 @@ class TaskSpec:
         return raw
 
     def decode_result(self, raw: bytes | None) -> Any:
-        """A stored result as the type that the function says it returns."""
+        """A stored result as the type that the function says it returns.
+
+        Raises:
+            ResultRefused: It is something else.
+        """
         if raw is None:
             return None
-        if self._result_decoder is None:
-            self._result_decoder = Decoder(self.arguments.result_kind)
-        return self._result_decoder.decode(raw)
+        kind = self.arguments.result_kind
+        try:
+            if self._result_decoder is None:
+                self._result_decoder = Decoder(kind)
+            return self._result_decoder.decode(raw)
+        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+            raise ResultRefused(f"no {type_name(kind)}: {told(error)}") from None
 
 
 def declare(

@@ -87,11 +87,15 @@ def test_the_last_words_tell_of_what_runs_at_most_once(
     beside.stop()
     assert beside.end() == 4
     assert "of the grace period: 3 were given back, 1 run at most once and are in the dead set" in caplog.text
-    assert "stopped: 0 job(s) done, 1 failed, 3 given back, 0 lost" in caplog.text
+    assert (
+        "stopped: 0 run(s) done, 1 failed, 3 given back while running, 0 given back before they had begun, 0 lost"
+        in caplog.text
+    )
     go.set()
 
 
-def test_a_second_stop_is_at_once(app: Penstock) -> None:
+def test_a_second_stop_is_at_once(app: Penstock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     begun, go = threading.Event(), threading.Event()
 
     @app.task
@@ -99,13 +103,17 @@ def test_a_second_stop_is_at_once(app: Penstock) -> None:
         begun.set()
         assert go.wait(WITHIN_S)
 
-    job = work.delay()
-    beside = Beside(app, grace_s=600)
+    jobs = work.delay_many([(), ()])
+    beside = Beside(app, grace_s=600, concurrency=1)
     assert begun.wait(WITHIN_S)
-    beside.stop()
-    beside.stop()
+    for _ in range(3):
+        beside.stop()
     assert beside.end() == 4
-    assert job.status() is JobState.READY
+    assert [job.status() for job in jobs] == [JobState.READY, JobState.READY]
+    assert caplog.text.count("hurried: what still runs is not waited for") == 1
+    assert "1 job(s) were still running when the stop was hurried: 1 were given back" in caplog.text
+    assert "grace period" not in caplog.text
+    assert "1 given back while running" in caplog.text
     go.set()
 
 

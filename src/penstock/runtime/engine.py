@@ -329,8 +329,10 @@ class Engine:
                         str(error) or "no answer")  # fmt: skip
         for lane in self._lanes.values():
             lane.close()
-        log.info("stopped: %d job(s) done, %d failed, %d given back, %d lost", self._executor.done,
-                 self._executor.failed, self._executor.given_back, self._lost)  # fmt: skip
+        executor = self._executor
+        log.info("stopped: %d run(s) done, %d failed, %d given back while running, %d given back before they had begun, "
+                 "%d lost", executor.done, executor.failed, executor.interrupted, executor.given_back,
+                 self._lost)  # fmt: skip
 
     async def _running_have_ended(self) -> None:
         hurry = self._stopping.hurry
@@ -348,7 +350,10 @@ class Engine:
             (left.timed_out, "%d had ignored their timeout and have timed out"),
             (left.dead, "%d run at most once and are in the dead set"),
         )
-        log.warning("%d job(s) were still running at the end of the grace period: %s", sum(left),
+        when = (
+            "when the stop was hurried" if self._stopping.hurry.is_set() else "at the end of the grace period"
+        )
+        log.warning("%d job(s) were still running %s: %s", sum(left), when,
                     ", ".join(words % count for count, words in ways if count))  # fmt: skip
 
     async def _last_words(self) -> None:

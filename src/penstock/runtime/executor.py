@@ -65,7 +65,8 @@ class Executor:
     Attributes:
         done: Runs that ended in a success since the start.
         failed: Runs that ended otherwise.
-        given_back: Deliveries that were released.
+        given_back: Deliveries that were released before they had begun.
+        interrupted: Runs that were given back at the end of the grace period.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Executor:
         self._sweeper: asyncio.TimerHandle | None = None
         self.done = 0
         self.given_back = 0
+        self.interrupted = 0
         self.failed = 0
 
     def open(self, lanes: Mapping[Lane, LaneRunner], gate_recall: Callable[[float], list[Run]]) -> None:
@@ -314,9 +316,10 @@ class Executor:
                 self._settle([_lost(run.delivery, run.spec.name)])
             else:
                 given_back += 1
+                self.interrupted += 1 if run.mono_started else 0
+                self.given_back += 0 if run.mono_started else 1
                 self._settle([Release(run.delivery)])
         self.failed += dead
-        self.given_back += given_back
         return Left(given_back, timed_out, dead)
 
     async def _time_out(self, runs: Sequence[Run]) -> int:

@@ -30,6 +30,8 @@ class Stopping:
         """Somebody wants the worker to drain, or to stop at once."""
         self.asked += 1
         if at_once or self.asked > 1:
+            if self.begun.is_set() and not self.hurry.is_set():
+                log.info("hurried: what still runs is not waited for")
             self._grace_s = 0.0
             self.hurry.set()
         if not self.begun.is_set():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, ParamSpec, TypeVar
 
 import msgspec
 
@@ -195,7 +195,7 @@ class Task(Generic[P, R, C]):
         retry: Retry | int | bool | None = None,
         headers: Mapping[str, str] | None = None,
         tags: Sequence[str] | None = None,
-        **unknown: object,
+        **unknown: Never,
     ) -> Task[P, R, C]:
         """A copy of the task whose calls are enqueued otherwise.
 
@@ -210,7 +210,7 @@ class Task(Generic[P, R, C]):
                 leaves the other numbers as they are. Error types and functions belong to the task.
             headers: Strings that travel with the job.
             tags: Words to find it by.
-            unknown: Anything else is refused.
+            unknown: Nothing; whatever else is named is refused, by a type checker too.
 
         Raises:
             ConfigError: A value makes no sense.
@@ -240,7 +240,7 @@ class Task(Generic[P, R, C]):
         queue: str | None = None,
         priority: int | None = None,
         task_id: str | None = None,
-        **unknown: object,
+        **unknown: Never,
     ) -> JobHandle[R]:
         """Celery's spelling of ``options(...).delay(...)``; ``task_id`` is ``job_id``."""
         task = self.options(
@@ -250,7 +250,7 @@ class Task(Generic[P, R, C]):
             queue=queue,
             priority=priority,
             job_id=task_id,
-            **cast(dict[str, Any], unknown),
+            **unknown,
         )
         job = task.job(args, kwargs or {})
         return JobHandle(self._app, job.id, self.spec, self._app.enqueue([job])[0].added)

@@ -48,6 +48,10 @@ CLOSE_WITHIN_S: Final = 5.0
 # A burst ends when a fetch finds nothing, so it does not wait long for more.
 BURST_WAIT_S: Final = 0.05
 REPORT_STUCK_EVERY_S: Final = 10.0
+# The dead set, which other commands call failed, has only some of them.
+FAILED_ARE: Final = (
+    " (not done: errors, also those that are retried, timeouts, cancels, put off, unknown tasks)"
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -330,9 +334,9 @@ class Engine:
         for lane in self._lanes.values():
             lane.close()
         executor = self._executor
-        log.info("stopped: %d run(s) done, %d failed, %d given back while running, %d given back before they had begun, "
-                 "%d lost", executor.done, executor.failed, executor.interrupted, executor.given_back,
-                 self._lost)  # fmt: skip
+        log.info("stopped: %d run(s) done, %d failed%s, %d given back while running, %d given back before they had "
+                 "begun, %d lost", executor.done, executor.failed, FAILED_ARE if executor.failed else "",
+                 executor.interrupted, executor.given_back, self._lost)  # fmt: skip
 
     async def _running_have_ended(self) -> None:
         hurry = self._stopping.hurry

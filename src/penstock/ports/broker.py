@@ -136,8 +136,11 @@ class Consumer(Protocol):
 
     id: str
 
-    async def fetch(self, limit: int, max_bytes: int, wait_s: float) -> Fetched:
-        """Claims up to ``limit`` jobs, in the order of the queues, then priority, then age.
+    async def fetch(self, limit: int, max_bytes: int, wait_s: float, suspects: int | None = None) -> Fetched:
+        """Claims up to ``limit`` jobs, in the order of the queues, then suspects, then priority, then age.
+
+        Of suspects, whatever their priority, those that were put back last come first, and no more than ``suspects``
+        of them (None: any number): they run one at a time, and must not stand in the way of others meanwhile.
 
         Waits up to ``wait_s`` (0: not at all) where nothing is ready. A job above ``max_bytes`` comes alone. What an
         earlier fetch claimed and could not deliver (its reply was lost) is delivered by the next one or released.

@@ -144,9 +144,14 @@ class BrokerMachine(RuleBasedStateMachine):
 
     # Workers
 
-    @rule(which=_which, limit=st.integers(1, 8), max_bytes=st.sampled_from([12, 30, 1_000_000, 1_000_000]))
-    def fetch(self, which: int, limit: int, max_bytes: int) -> None:
-        self._twin.fetch(self._worker(which), limit, max_bytes)
+    @rule(
+        which=_which,
+        limit=st.integers(1, 8),
+        max_bytes=st.sampled_from([12, 30, 1_000_000, 1_000_000]),
+        suspects=st.sampled_from([None, 0, 1, 2]),
+    )
+    def fetch(self, which: int, limit: int, max_bytes: int, suspects: int | None) -> None:
+        self._twin.fetch(self._worker(which), limit, max_bytes, suspects)
 
     @rule(which=_which, kinds=_kinds, units=_units)
     def work(self, which: int, kinds: list[str], units: int) -> None:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from penstock.brokers.memory.model import Model
 from penstock.brokers.memory.stored import Stored
-from penstock.core.job import MAX_PRIORITY, JobRecord
+from penstock.core.job import JobRecord
 from penstock.core.lifecycle import JobState
 from penstock.ports.broker import WorkerCard
 from penstock.ports.inspector import Cancelling, Change, Deleting, Page, QueueCounts, Retried
@@ -26,7 +26,7 @@ class Inspection:
         return [
             QueueCounts(
                 queue=name,
-                ready=sum(map(len, line.ready)),
+                ready=len(line.suspects) + sum(map(len, line.ready)),
                 scheduled=len(line.scheduled),
                 running=len(line.running),
                 failed=sum(stored.state is _S.FAILED for stored in line.dead.values()),
@@ -57,7 +57,7 @@ class Inspection:
             return ()
         match state:
             case _S.READY:
-                levels = (line.ready[priority] for priority in range(MAX_PRIORITY, -1, -1))
+                levels = (line.suspects, *reversed(line.ready))
                 return (stored for level in levels for stored in level.values())
             case _S.SCHEDULED:
                 return sorted(line.scheduled.values(), key=lambda stored: stored.due_at)

@@ -11,7 +11,7 @@ from itertools import count
 
 from penstock.brokers.memory.stored import Lease, Line, Member, Orders, Stored
 from penstock.core import lifecycle
-from penstock.core.job import DEFERRED, MAX_PRIORITY, Delivery, Enqueued, Job, JobError, Origin
+from penstock.core.job import DEFERRED, Delivery, Enqueued, Job, JobError, Origin
 from penstock.core.lifecycle import JobState
 from penstock.core.settlement import Again, Cancelled, Dead, Defer, Done, Quarantine, Release, Settlement
 from penstock.ports.broker import Answer, Beat, Fetched, Maintained, Note, Progress, Started, WorkerCard
@@ -85,7 +85,7 @@ class Model:
 
     def _place_ready(self, line: Line, stored: Stored, *, front: bool = False) -> None:
         stored.state = _S.READY
-        level = line.ready[stored.priority]
+        level = line.level(stored)
         level[stored.id] = stored
         if front:
             level.move_to_end(stored.id, last=False)
@@ -140,7 +140,9 @@ class Model:
         """Makes the lease of ``member`` end its ``lease_s`` from now; also one that was over, or taken away."""
         self.leases[member.id] = Lease(now + member.lease_s, member)
 
-    def fetch(self, now: float, member: Member, limit: int, max_bytes: int) -> Fetched:
+    def fetch(
+        self, now: float, member: Member, limit: int, max_bytes: int, suspects: int | None = None
+    ) -> Fetched:
         """See ``Consumer.fetch``; it does not wait."""
         self.renew(now, member)
         lines = [self.lines[queue] for queue in member.queues if queue in self.lines]
@@ -148,23 +150,23 @@ class Model:
             self._promote(now, line, len(line.scheduled))
         deliveries: list[Delivery] = []
         left = max_bytes
-        for stored in self._in_order(now, lines):
+        for stored in self._in_order(now, lines, limit if suspects is None else suspects):
             if len(deliveries) == limit or (deliveries and len(stored.body) > left):
                 break
             left -= len(stored.body)
             deliveries.append(self._claim(member, stored))
         return Fetched(deliveries, self._next_due_s(now, lines))
 
-    def _in_order(self, now: float, lines: Sequence[Line]) -> Iterator[Stored]:
-        """What may be claimed now, by queue, priority and age; what has expired ends on the way."""
+    def _in_order(self, now: float, lines: Sequence[Line], suspects: int) -> Iterator[Stored]:
+        """What may be claimed now, by queue, suspicion, priority and age; what has expired ends on the way."""
         for line in lines:
-            for priority in range(MAX_PRIORITY, -1, -1):
-                level = line.ready[priority]
-                while level:
+            for level in (line.suspects, *reversed(line.ready)):
+                while level and (level is not line.suspects or suspects > 0):
                     stored = next(iter(level.values()))
                     if stored.has_expired(now):
                         self.end(now, stored, _S.EXPIRED, lifecycle.KEEP_EXPIRED_S)
                         continue
+                    suspects -= stored.suspect
                     yield stored  # who asks for the next one has claimed it
 
     def _claim(self, member: Member, stored: Stored) -> Delivery:
@@ -357,7 +359,8 @@ class Model:
         return Maintained(promoted, reclaimed, expired, pruned, dropped, more, waiting_s)
 
     def _expire(self, now: float, line: Line, limit: int) -> int:
-        waiting = [*line.scheduled.values(), *(stored for level in line.ready for stored in level.values())]
+        levels = (line.suspects, *line.ready)
+        waiting = [*line.scheduled.values(), *(stored for level in levels for stored in level.values())]
         over = [stored for stored in waiting if stored.has_expired(now)][:limit]
         for stored in over:
             self.end(now, stored, _S.EXPIRED, lifecycle.KEEP_EXPIRED_S)

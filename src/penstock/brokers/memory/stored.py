@@ -89,6 +89,7 @@ class Line:
 
     queue: str
     ready: list[OrderedDict[str, Stored]] = field(default_factory=_levels)
+    suspects: OrderedDict[str, Stored] = field(default_factory=OrderedDict[str, "Stored"])
     scheduled: dict[str, Stored] = field(default_factory=dict[str, "Stored"])
     running: dict[str, Stored] = field(default_factory=dict[str, "Stored"])
     dead: dict[str, Stored] = field(default_factory=dict[str, "Stored"])
@@ -104,11 +105,15 @@ class Line:
     seen_at: float | None = None
     patient_until: float = 0.0
 
+    def level(self, stored: Stored) -> OrderedDict[str, Stored]:
+        """Where a ready job stands."""
+        return self.suspects if stored.suspect else self.ready[stored.priority]
+
     def place(self, stored: Stored) -> MutableMapping[str, Stored]:
         """Where a job of this state stands."""
         match stored.state:
             case _S.READY:
-                return self.ready[stored.priority]
+                return self.level(stored)
             case _S.SCHEDULED:
                 return self.scheduled
             case _S.RUNNING:

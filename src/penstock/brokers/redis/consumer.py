@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock.brokers.redis import settling
 from penstock.brokers.redis.fleet import beat_command, leave_commands, read_orders
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 _STEP_JOBS: Final = 200
 # Nobody waits longer than this for a wake token: the stored state is the truth.
 _LOOK_S: Final = 1.0
+
+
+class _Wish(NamedTuple):
+    """What to claim from one queue: up to ``limit`` jobs, of which so many suspects, and one larger one alone."""
+
+    queue: str
+    limit: int
+    max_bytes: int
+    alone: bool
+    suspects: int
 
 
 class RedisConsumer:
@@ -83,7 +93,7 @@ class RedisConsumer:
     def _is_closed(self) -> BrokerError:
         return BrokerError(f"consumer {self.id} is closed; it gave back what it held")
 
-    async def fetch(self, limit: int, max_bytes: int, wait_s: float) -> Fetched:
+    async def fetch(self, limit: int, max_bytes: int, wait_s: float, suspects: int | None = None) -> Fetched:
         if self._closed:
             raise self._is_closed()
         end_mono = time.monotonic() + wait_s
@@ -91,7 +101,7 @@ class RedisConsumer:
             left_s = end_mono - time.monotonic()
             # After a look that found nothing the next thing to do is to wait: what came since has left a wake token.
             pause_s = self._pause_s(left_s) if self._idle and left_s > 0 else None
-            fetched = await self._round(limit, max_bytes, pause_s)
+            fetched = await self._round(limit, max_bytes, pause_s, limit if suspects is None else suspects)
             self._idle = not fetched.deliveries
             self._due_mono = None if fetched.next_due_s is None else time.monotonic() + fetched.next_due_s
             if fetched.deliveries or time.monotonic() >= end_mono:
@@ -103,7 +113,7 @@ class RedisConsumer:
         # To wait 0 would be to wait for ever.
         return max(0.001, round(min(left_s, due_s, _LOOK_S), 3))
 
-    async def _round(self, limit: int, max_bytes: int, pause_s: float | None) -> Fetched:
+    async def _round(self, limit: int, max_bytes: int, pause_s: float | None, suspects: int) -> Fetched:
         """Goes through the queues in their order until the limits are reached; waits before it, where told to.
 
         The first queue is claimed from in the same exchange that asks the others whether they have anything.
@@ -119,13 +129,16 @@ class RedisConsumer:
                 room = min(limit - len(deliveries), _STEP_JOBS)
                 first = place == 0 and not deliveries
                 got, due_s, full, peeked = await self._claim(
-                    queue, room, max_bytes, not deliveries, pause_s, self._queues[1:] if first else ()
+                    _Wish(queue, room, max_bytes, not deliveries, suspects),
+                    pause_s,
+                    self._queues[1:] if first else (),
                 )
                 pause_s = None
                 if first:
                     others += [due if ready else None for ready, due in peeked]
                     dues += [float(due) for ready, due in peeked if due and not ready]
                 deliveries += got
+                suspects -= sum(each.suspect for each in got)
                 max_bytes -= sum(len(each.body) for each in got)
                 if due_s is not None:
                     dues.append(due_s)
@@ -137,16 +150,14 @@ class RedisConsumer:
 
     async def _claim(
         self,
-        queue: str,
-        limit: int,
-        max_bytes: int,
-        alone: bool,
+        wish: _Wish,
         pause_s: float | None,
         others: Sequence[str],
     ) -> tuple[list[Delivery], float | None, bool, list[Any]]:
         """Claims from one queue; says what its script said, and what the other queues said when asked."""
+        queue = wish.queue
         while True:
-            commands = [self._claim_command(queue, limit, max_bytes, alone)]
+            commands = [self._claim_command(wish)]
             look = (self._broker.clock_shift_s, self.id, self._lease_s)
             commands += [PEEK.call(self._names[other], look) for other in others]
             if pause_s is not None:
@@ -172,18 +183,19 @@ class RedisConsumer:
         self._unsure.discard(queue)
         return *self._deliveries(queue, reply), peeked
 
-    def _claim_command(self, queue: str, limit: int, max_bytes: int, alone: bool) -> Command:
+    def _claim_command(self, wish: _Wish) -> Command:
         self._fetches += 1
+        queue = wish.queue
         known = (self._newest[queue] + 1) * QUEUES - 1 if queue in self._unsure else b""
         args: list[Arg] = [
             self._broker.clock_shift_s,
             self.id,
             self._fetches,
             self._lease_s,
-            limit,
-            max_bytes,
+            wish.limit,
+            wish.max_bytes,
         ]
-        args += [known, QUEUES, self._queues.index(queue), KEEP_EXPIRED_S, int(alone)]
+        args += [known, QUEUES, self._queues.index(queue), KEEP_EXPIRED_S, int(wish.alone), wish.suspects]
         return FETCH.call(self._names[queue], args)
 
     def _deliveries(self, queue: str, reply: list[Any]) -> tuple[list[Delivery], float | None, bool]:

@@ -125,18 +125,17 @@ class Inspection:
 
     async def _ready(self, queue: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         keys = self._keys(queue)
-        level, _, at = (cursor or "9 0").partition(" ")
-        priority, start = int(level), int(at)
+        lines = (*keys.ready, keys.suspects)
+        number, _, at = (cursor or f"{len(lines) - 1} 0").partition(" ")
+        line, start = int(number), int(at)
         ids: list[str] = []
-        while priority >= 0:
+        while line >= 0:
             wanted = limit - len(ids)
-            (entries,) = await self._link.call(
-                [Command((b"LRANGE", keys.ready[priority], start, start + wanted - 1))]
-            )
+            (entries,) = await self._link.call([Command((b"LRANGE", lines[line], start, start + wanted - 1))])
             ids += [entry.decode().partition(" ")[0] for entry in entries]
             if len(entries) == wanted:
-                return ids, f"{priority} {start + wanted}"
-            priority, start = priority - 1, 0
+                return ids, f"{line} {start + wanted}"
+            line, start = line - 1, 0
         return ids, None
 
     async def _running(self, queue: str, cursor: str | None, limit: int) -> tuple[list[str], str | None]:

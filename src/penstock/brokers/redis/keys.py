@@ -30,6 +30,7 @@ _NAMES: Final = (
     "ends",
     "ended",
     *(f"r{priority}" for priority in range(10)),
+    "suspects",
 )
 # Those of enqueue.lua, before the ready lists.
 _ENQUEUE_NAMES: Final = ("jobs", "notes", "due", "expiry", "stale", "totals", "wake", "ends")
@@ -54,6 +55,7 @@ class QueueKeys:
         self.all: tuple[bytes, ...] = tuple(self.prefix + name.encode() for name in _NAMES)
         self.enqueue: tuple[bytes, ...] = tuple(self.prefix + name.encode() for name in _ENQUEUE_NAMES)
         self.ready: tuple[bytes, ...] = self.all[17:27]
+        self.suspects = self.named("suspects")
         self.wake = self.named("wake")
         self.leases = self.named("leases")
         self.totals = self.named("totals")

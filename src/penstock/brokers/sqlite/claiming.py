@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -20,12 +20,22 @@ _EXPIRED_AT_ONCE: Final = 1_000
 
 
 class Want(msgspec.Struct):
-    """What a fetch asks for. ``bell`` is where its consumer waits, where it is to wait; ``key`` is the consumer's."""
+    """What a fetch asks for.
+
+    Attributes:
+        key: The consumer's.
+        queues: In their order.
+        limit: The most to claim.
+        max_bytes: The most that the bodies may have.
+        suspects: The most of them that may be suspects.
+        bell: Where the consumer waits, where it is to wait.
+    """
 
     key: int
     queues: Sequence[str]
     limit: int
     max_bytes: int
+    suspects: int
     bell: str | None = None
 
 
@@ -38,11 +48,11 @@ class Claimed(msgspec.Struct):
     again: bool = False
 
 
-def look(database: Database, queues: Sequence[str]) -> tuple[bool, float | None]:
-    """Whether there is something to claim, and when the next job is due. Reads only."""
+def look(database: Database, queues: Sequence[str], suspects: bool) -> tuple[bool, float | None]:
+    """Whether there is something to claim, maybe a suspect, and when the next job is due. Reads only."""
     ready, due_at = False, None
     for name in queues:
-        row = database.one(_SQL["look"], (database.namespace, name))
+        row = database.one(_SQL["look"], (database.namespace, name, suspects))
         if row is not None:
             ready = ready or bool(row[0])
             due_at = _sooner(due_at, row[1])
@@ -62,9 +72,12 @@ def claim(database: Database, now: float, want: Want) -> Claimed:
     queues = [(name, key) for name in want.queues if (key := database.queue(name)) is not None]
     for name, queue in queues:
         promote(database, now, queue, want.limit)
-        room = want.limit - len(claimed.deliveries)
-        if room > 0 and left >= 0 and not claimed.again:
-            left = _claim_line(database, now, want, name, queue, left, claimed)
+        for line in ("suspects", "ready"):
+            room = want.limit - len(claimed.deliveries)
+            if line == "suspects":
+                room = min(room, want.suspects - sum(each.suspect for each in claimed.deliveries))
+            if room > 0 and left >= 0 and not claimed.again:
+                left = _claim_line(database, now, want, _Line(name, queue, _SQL[line], room), left, claimed)
         row = database.one(_SQL["next_due"], (queue,))
         claimed.due_at = _sooner(claimed.due_at, row[0] if row is not None else None)
     if claimed.deliveries:
@@ -87,14 +100,20 @@ def promote(database: Database, now: float, queue: int, limit: int) -> int:
     return len(due)
 
 
-def _claim_line(
-    database: Database, now: float, want: Want, name: str, queue: int, left: int, claimed: Claimed
-) -> int:
-    """Claims from one queue; how many bytes there is still room for, below 0 where the next job did not fit."""
+class _Line(NamedTuple):
+    """A line to claim from: its queue, what selects its head, and how many to take of it."""
+
+    name: str
+    queue: int
+    head: str
+    room: int
+
+
+def _claim_line(database: Database, now: float, want: Want, line: _Line, left: int, claimed: Claimed) -> int:
+    """Claims from one line; how many bytes there is still room for, below 0 where the next job did not fit."""
     taken: list[tuple[Any, ...]] = []
     expired: list[int] = []
-    room = want.limit - len(claimed.deliveries)
-    rows = database.execute(_SQL["ready"], (queue, room + _EXPIRED_AT_ONCE))
+    rows = database.execute(line.head, (line.queue, line.room + _EXPIRED_AT_ONCE))
     for row in rows:
         if row[8] is not None and row[8] <= now:
             expired.append(row[0])
@@ -108,29 +127,29 @@ def _claim_line(
             break
         left -= size
         taken.append(row)
-        if len(taken) == room:
+        if len(taken) == line.room:
             break
     rows.close()
     if expired:
         expire(database, now, expired)
-        database.moved(queue).ready -= len(expired)
+        database.moved(line.queue).ready -= len(expired)
     if taken:
-        _deliver(database, want, name, queue, taken, claimed)
+        _deliver(database, want, line, taken, claimed)
     return left
 
 
-def _deliver(
-    database: Database, want: Want, name: str, queue: int, rows: Sequence[Any], claimed: Claimed
-) -> None:
+def _deliver(database: Database, want: Want, line: _Line, rows: Sequence[Any], claimed: Claimed) -> None:
     first = database.draw(len(rows))
     database.execute(_SQL["claim"], (first, want.key, keys(row[0] for row in rows)))
     for token, row in enumerate(rows, first):
         key, id, attempt, crashes, streak, suspect, priority, retried_at, _, body = row
         claimed.deliveries.append(
-            Delivery(id, name, body, token, attempt, crashes, streak, bool(suspect), priority, retried_at)
+            Delivery(
+                id, line.name, body, token, attempt, crashes, streak, bool(suspect), priority, retried_at
+            )
         )
         claimed.keys[token] = key
-    moved = database.moved(queue)
+    moved = database.moved(line.queue)
     moved.ready -= len(rows)
     moved.running += len(rows)
 

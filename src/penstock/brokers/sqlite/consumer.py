@@ -41,7 +41,7 @@ class SQLiteConsumer:
 
     # Fetch
 
-    async def fetch(self, limit: int, max_bytes: int, wait_s: float) -> Fetched:
+    async def fetch(self, limit: int, max_bytes: int, wait_s: float, suspects: int | None = None) -> Fetched:
         loop = asyncio.get_running_loop()
         mono_end = loop.time() + wait_s
         self._fetching = True
@@ -51,7 +51,9 @@ class SQLiteConsumer:
             while True:
                 claimed = await self._take_left_over(limit, max_bytes)
                 if not claimed.deliveries:
-                    claimed = await self._claim(limit, max_bytes, wait_s)
+                    claimed = await self._claim(
+                        limit, max_bytes, wait_s, limit if suspects is None else suspects
+                    )
                 if claimed.deliveries:
                     break
                 # One that was cancelled may have claimed them while this one looked.
@@ -60,20 +62,21 @@ class SQLiteConsumer:
                 if loop.time() >= mono_end:
                     break
                 if not claimed.again:
-                    await self._wait(mono_end, claimed.due_at)
+                    await self._wait(mono_end, claimed.due_at, suspects != 0)
         finally:
             self._fetching = False
         due_s = None if claimed.due_at is None else max(0.0, claimed.due_at - self._broker.now())
         return Fetched(claimed.deliveries, due_s)
 
-    async def _claim(self, limit: int, max_bytes: int, wait_s: float) -> Claimed:
+    async def _claim(self, limit: int, max_bytes: int, wait_s: float, suspects: int) -> Claimed:
         self._check_open()
         self._rung.clear()
         bell = self._broker.bell.name if wait_s > 0 and self._broker.bell.hung else None
 
         def operation(database: Database, now: float) -> tuple[int, Claimed]:
             key = leasing.renew(database, now, self._member)
-            return key, claiming.claim(database, now, Want(key, self._member.queues, limit, max_bytes, bell))
+            want = Want(key, self._member.queues, limit, max_bytes, suspects, bell)
+            return key, claiming.claim(database, now, want)
 
         key, claimed = await self._broker.writer.run(operation, durable=False, left_over=self._keep)
         if key != self._key:  # it was away for so long that it was forgotten
@@ -117,7 +120,7 @@ class SQLiteConsumer:
         self._left_over.deliveries = rest + self._left_over.deliveries[len(deliveries) :]
         return Claimed(taken, {})
 
-    async def _wait(self, mono_end: float, due_at: float | None) -> None:
+    async def _wait(self, mono_end: float, due_at: float | None, suspects: bool) -> None:
         """Returns where there may be something to claim: the bell, something due, a look; or at the end."""
         loop = asyncio.get_running_loop()
         look_s = self._broker.bell.look_again_s
@@ -127,7 +130,7 @@ class SQLiteConsumer:
             if timeout_s <= 0 or await rings(self._rung, timeout_s):
                 return
             ready, due_at = await self._broker.reader.run(
-                lambda database, _: claiming.look(database, self._member.queues), durable=False
+                lambda database, _: claiming.look(database, self._member.queues, suspects), durable=False
             )
             if ready:
                 return

@@ -18,9 +18,9 @@ from penstock.ports.inspector import Page, QueueCounts
 _SQL: Final = statements("inspect")
 _cards: Final = msgspec.json.Decoder(WorkerCard)
 
-# Before everything: numbers begin at 1, moments after 1970; a place at the front is below 0, a priority at most 9.
+# Before everything: numbers begin at 1, moments after 1970; a place at the front is below 0, a priority at most 10.
 _BEGINNINGS: Final[dict[JobState, tuple[float, int]]] = {
-    JobState.READY: (10, 0),
+    JobState.READY: (11, 0),
     JobState.SCHEDULED: (-1.0, 0),
     JobState.RUNNING: (-1, 0),
     JobState.FAILED: (-1.0, 0),

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from penstock.core.job import JobError
+from penstock.core.lifecycle import JobState
 from penstock.core.settlement import Again, Cause, Dead, Defer, Done, Quarantine, Release
 from penstock.ports.broker import Started
-from penstock.ports.inspector import Retried
-from penstock.testing.contract.bench import LEASE_S, Bench, ContractBase, case, names
+from penstock.ports.inspector import Cancelling, Retried
+from penstock.testing.contract.bench import LEASE_S, MAX_BYTES, Bench, ContractBase, case, names
 
 
 class SuspectContract(ContractBase):
@@ -70,6 +71,53 @@ class SuspectContract(ContractBase):
         assert (await bench.take_one(consumer)).suspect
         await consumer.close()
         assert not (await bench.take_one(other)).suspect
+
+    @case()
+    async def test_suspects_do_not_stand_in_the_way_of_others(self, bench: Bench) -> None:
+        worker = await bench.consumer()
+        lost = [str(n) for n in range(8)]
+        await bench.put(*lost)
+        await bench.take(worker)
+        assert await bench.outlive_lease() == 8
+        await bench.put("good", "better")
+        fetched = await worker.fetch(5, MAX_BYTES, 0, suspects=1)
+        assert names(fetched.deliveries) == ["0", "good", "better"]
+        assert not (await worker.fetch(5, MAX_BYTES, 0, suspects=0)).deliveries
+        other = await bench.consumer()
+        assert names((await other.fetch(5, MAX_BYTES, 0, suspects=2)).deliveries) == ["1", "2"]
+        assert names((await other.fetch(5, MAX_BYTES, 0)).deliveries) == ["3", "4", "5", "6", "7"]
+
+    @case("priority")
+    async def test_suspects_come_first_whatever_their_priority(self, bench: Bench) -> None:
+        worker = await bench.consumer()
+        await bench.put("low")
+        await bench.put("high", priority=9)
+        await bench.take(worker)
+        assert await bench.outlive_lease() == 2
+        await bench.put("other", priority=9)
+        # In the order in which they were claimed.
+        assert names(await bench.take(worker)) == ["high", "low", "other"]
+
+    @case("inspect")
+    async def test_suspects_are_ready_like_others(self, bench: Bench) -> None:
+        worker = await bench.consumer()
+        ids = await bench.put("a", "b", "c")
+        await bench.take(worker)
+        assert await bench.outlive_lease() == 3
+        ids += await bench.put("d")
+        assert [counts.ready for counts in await bench.inspector.queues()] == [4]
+        listed: list[str] = []
+        cursor: str | None = None
+        while True:
+            page = await bench.inspector.scan("q", JobState.READY, cursor, 2)
+            listed += [record.id for record in page.jobs]
+            cursor = page.cursor
+            if cursor is None:
+                break
+        assert listed == ids
+        assert await bench.inspector.change([ids[0]], Cancelling(0)) == [ids[0]]
+        assert [counts.ready for counts in await bench.inspector.queues()] == [3]
+        assert names(await bench.take(worker)) == ["b", "c", "d"]
 
     @case("inspect")
     async def test_the_mark_ends_with_its_delivery_though_the_job_is_retried(self, bench: Bench) -> None:

@@ -53,7 +53,7 @@ local function locate(first)
   end
   if #ids > 0 then
     for i = first + many + 1, #ARGV do
-      local claims = call('HMGET', KEYS[28 + many + i - first - many], unpack(ids))
+      local claims = call('HMGET', KEYS[29 + many + i - first - many], unpack(ids))
       for j, claim in ipairs(claims) do
         if claim then
           found[unknown[j]] = {state = 'running', claim = claim, consumer = ARGV[i]}

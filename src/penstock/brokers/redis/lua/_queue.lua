@@ -20,13 +20,14 @@
 --      17 ended     zset   id by the moment its entry in "ends" is forgotten
 --   18-27 r0..r9    list   ready jobs of each priority; an entry is an id, or "id line" for an id that was taken anew
 --                          while entries of its former self were still in line
---      28 held      hash   one consumer's: id -> priority digit, then token; and, without a colon in their names, its
+--      28 suspects list   ready jobs that were lost with a worker, of every priority; entries as above
+--      29 held      hash   one consumer's: id -> priority digit, then token; and, without a colon in their names, its
 --                          last fetch number, its last settles with their answers, and "form" (see join.lua)
 -- ARGV  1 seconds added to the clock (0 outside of tests)
 local JOBS, NOTES, ERRORS, PROGRESS, DUE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local EXPIRY, STALE, DEAD, ODD, ASKED = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local LEASES, TOTALS, WAKE, WATCHED, WITNESS = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
-local ENDS, ENDED, HELD = KEYS[16], KEYS[17], KEYS[28]
+local ENDS, ENDED, SUSPECTS, HELD = KEYS[16], KEYS[17], KEYS[28], KEYS[29]
 local call = redis.call
 local clock = call('TIME')
 local now = clock[1] + clock[2] / 1000000 + ARGV[1]
@@ -39,6 +40,14 @@ end
 
 local function line_of(priority)
   return KEYS[18 + priority]
+end
+
+-- Where a job stands while it is ready.
+local function line_for(n, priority)
+  if n[4] == 1 then
+    return SUSPECTS
+  end
+  return line_of(priority)
 end
 
 -- A moment as text: Lua's own conversion would keep 14 digits of it.
@@ -146,24 +155,25 @@ local function to_line(id, n, priority, front)
   if n[7] > 0 then
     call('ZADD', EXPIRY, n[7], id)
   end
+  local line = line_for(n, priority)
   if front then
-    local waiting = front[priority]
+    local waiting = front[line]
     if waiting then
       waiting[#waiting + 1] = entry(id, n)
     else
-      front[priority] = {entry(id, n)}
+      front[line] = {entry(id, n)}
     end
   else
-    call('RPUSH', line_of(priority), entry(id, n))
+    call('RPUSH', line, entry(id, n))
   end
 end
 
 -- Pushes what was collected for the front.
 local function push_front(front)
   local any = false
-  for priority, waiting in pairs(front) do
+  for line, waiting in pairs(front) do
     for i = #waiting, 1, -1 do
-      call('LPUSH', line_of(priority), waiting[i])
+      call('LPUSH', line, waiting[i])
     end
     any = true
   end
@@ -207,7 +217,7 @@ local function leave_stale(id)
 end
 
 local function any_ready()
-  for i = 27, 18, -1 do
+  for i = 28, 18, -1 do
     if call('EXISTS', KEYS[i]) == 1 then
       return true
     end

@@ -1,6 +1,6 @@
 -- An operator retries, cancels or deletes jobs; each that is in a state for it.
 --
--- KEYS  as in _queue.lua; from 29 on the outcome key of each id, then the claims of each consumer
+-- KEYS  as in _queue.lua; from 30 on the outcome key of each id, then the claims of each consumer
 -- ARGV  2 "retry", "cancel" or "delete"   3 seconds that a cancelled job's state is kept
 --       4 how many ids, then the ids, then the consumers
 -- Returns {"consumers", ...} as records.lua does, or {"done", ids that it applied to}.
@@ -76,7 +76,7 @@ end
 local applied, seen = {}, {}
 for i, at in ipairs(found) do
   local id = ARGV[4 + i]
-  if not seen[id] and (at or verb == 'delete') and changes[verb](id, at, KEYS[28 + i]) then
+  if not seen[id] and (at or verb == 'delete') and changes[verb](id, at, KEYS[29 + i]) then
     applied[#applied + 1] = id
   end
   seen[id] = true

@@ -3,7 +3,7 @@
 -- KEYS  as in _queue.lua
 -- Returns {ready, scheduled, running, failed, quarantined, enqueued, succeeded, failed in all, lost in all}.
 local ready = 0
-for i = 18, 27 do
+for i = 18, 28 do
   ready = ready + call('LLEN', KEYS[i])
 end
 local totals = call('HMGET', TOTALS, 'stale', 'enqueued', 'succeeded', 'failed', 'lost')

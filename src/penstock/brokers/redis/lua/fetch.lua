@@ -6,7 +6,7 @@
 --       4 lease_s    5 most jobs   6 most bytes
 --       7 "" where the last reply arrived; else the last token known here: newer ones were claimed and never delivered
 --       8 what a token is multiplied by, and 9 what is added to it: the queue's place among the consumer's
---      10 seconds that an expired job's state is kept   11 1 where one larger body may come alone
+--      10 seconds that an expired job's state is kept   11 1 where one larger body may come alone   12 most suspects
 -- Returns {"join"} where the consumer has no lease, {"late"}, or
 --         {first token, seconds to the next due moment or "", ids, bodies, priorities as digits, {place, notes, ...},
 --          1 where the next job did not fit into the bytes}
@@ -76,8 +76,8 @@ local function read_entries(names)
   return named, lines
 end
 
--- Takes from entries that were popped; the first one that does not fit goes back with all behind it.
-local function take(priority, names)
+-- Takes from entries that were popped off a line; the first one that does not fit goes back with all behind it.
+local function take(line, names, priority)
   local named, lines = read_entries(names)
   local found = call('HMGET', JOBS, unpack(named))
   local notes = plain and {} or call('HMGET', NOTES, unpack(named))
@@ -89,7 +89,7 @@ local function take(priority, names)
       if bytes + #body > max_bytes and (at > 0 or not alone) then
         full = true
         for back = #names, i, -1 do
-          call('LPUSH', line_of(priority), names[back])
+          call('LPUSH', line, names[back])
         end
         return
       end
@@ -97,7 +97,7 @@ local function take(priority, names)
         call('ZREM', EXPIRY, id)
       end
       at = at + 1
-      ids[at], bodies[at], digits[at] = id, body, priority
+      ids[at], bodies[at], digits[at] = id, body, priority or n[8]
       bytes = bytes + #body
       if notes[i] then
         noted[#noted + 1] = at - 1
@@ -107,15 +107,24 @@ local function take(priority, names)
   end
 end
 
+local suspects = math.min(tonumber(ARGV[12]), limit)
+while not full and #ids < suspects do
+  local names = call('LPOP', SUSPECTS, suspects - #ids)
+  if not names then
+    break
+  end
+  take(SUSPECTS, names)
+end
 -- Small steps first, so that large bodies are not all read to be put back.
 local step = 10
 for priority = 9, 0, -1 do
   while not full and #ids < limit do
-    local names = call('LPOP', line_of(priority), math.min(step, limit - #ids))
+    local line = line_of(priority)
+    local names = call('LPOP', line, math.min(step, limit - #ids))
     if not names then
       break
     end
-    take(priority, names)
+    take(line, names, priority)
     if #ids > 0 then
       step = math.max(1, math.min(100, math.floor((max_bytes - bytes) * #ids / (bytes + 1))))
     end

@@ -1,7 +1,7 @@
 -- Takes back the jobs of consumers whose lease is over, a slice at a time: suspects at the front of their line, in the
 -- order of the claims, whoever made them. Those that had been marked started count one more crash.
 --
--- KEYS  as in _queue.lua; from 29 on what each consumer holds
+-- KEYS  as in _queue.lua; from 30 on what each consumer holds
 -- ARGV  2 most jobs of this slice   3.. the consumers
 -- Returns {how many were taken, how many remain}.
 local quiet_until = call('HGET', WITNESS, 'quiet_until')
@@ -18,8 +18,8 @@ for i = 3, #ARGV do
     if #claims > 5000 then
       later = later + 1
     else
-      over[ARGV[i]] = KEYS[26 + i]
-      collect(claims, KEYS[26 + i], -1)
+      over[ARGV[i]] = KEYS[27 + i]
+      collect(claims, KEYS[27 + i], -1)
     end
   end
 end

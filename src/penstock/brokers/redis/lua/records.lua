@@ -1,6 +1,6 @@
 -- What is known of jobs by their ids. With an inbox, those that have not ended yet are watched for it.
 --
--- KEYS  as in _queue.lua; from 29 on the outcome key of each id, then the claims of each consumer
+-- KEYS  as in _queue.lua; from 30 on the outcome key of each id, then the claims of each consumer
 -- ARGV  2 inbox or ""   3 how many ids, then the ids, then the consumers
 -- Returns {"consumers", ...} where a consumer has a lease and was not named: call again with these.
 -- Otherwise for each id false, {"o", outcome} or
@@ -14,7 +14,7 @@ local inbox = ARGV[2]
 local records = {}
 for i, at in ipairs(found) do
   local id = ARGV[3 + i]
-  local outcome_of = not at and kept_outcome(KEYS[28 + i], id)
+  local outcome_of = not at and kept_outcome(KEYS[29 + i], id)
   if at then
     records[i] = {
       at.state, call('HGET', JOBS, id), pack_notes(notes_of(id)), call('HGET', ERRORS, id) or '',

@@ -1,6 +1,6 @@
 -- Carries out settlements of one consumer's deliveries in one queue; what it does not hold (any more) is left alone.
 --
--- KEYS  as in _queue.lua; from 29 on the outcome keys of the kept Done
+-- KEYS  as in _queue.lua; from 30 on the outcome keys of the kept Done
 -- ARGV  2 consumer   3 number of the settle call   4 slice of the call; the same again is answered as the first time
 --       5 how many plain Done (nothing kept) and 6 how many kept Done follow: of each group first the ids, then the
 --         claims; of the kept ones then ttl_s, 1 where there is a result, and result, each. Then, for each of the
@@ -90,7 +90,7 @@ if kept > 0 then
     if ARGV[results + 3 * (i - 1) + 1] == '1' then
       packed = packed .. '1' .. ARGV[results + 3 * (i - 1) + 2]
     end
-    call('SET', KEYS[28 + i], packed, 'PX', until_at[ttl_s][2])
+    call('SET', KEYS[29 + i], packed, 'PX', until_at[ttl_s][2])
     if watched then
       outcomes[ARGV[ids + i - 1]] = packed
     end

@@ -1,8 +1,10 @@
 -- Claiming jobs.
 
--- [look] Whether a queue has something to claim, and when the next job is due; reads only. ?1 namespace, ?2 name
+-- [look] Whether a queue has something to claim, and when the next job is due; reads only.
+-- ?1 namespace, ?2 name, ?3 0 where suspects do not count
 SELECT
-  EXISTS (SELECT 1 FROM jobs WHERE queue = q.key AND state = 'ready'),
+  EXISTS (SELECT 1 FROM jobs WHERE queue = q.key AND state = 'ready' AND suspect = 0)
+    OR (?3 AND EXISTS (SELECT 1 FROM jobs WHERE queue = q.key AND state = 'ready' AND suspect = 1)),
   (SELECT due_at FROM jobs WHERE queue = q.key AND state = 'scheduled' ORDER BY due_at LIMIT 1)
 FROM queues AS q WHERE namespace = ?1 AND name = ?2;
 
@@ -16,7 +18,12 @@ UPDATE jobs SET state = 'ready', place = ?1 WHERE key = ?2;
 -- ?1 queue, ?2 limit
 SELECT key, id, attempt, crashes, streak, suspect, priority, retried_at, expires_at, body
 FROM jobs CROSS JOIN bodies ON job = key
-WHERE queue = ?1 AND state = 'ready' ORDER BY priority DESC, place LIMIT ?2;
+WHERE queue = ?1 AND state = 'ready' AND suspect = 0 ORDER BY priority DESC, place LIMIT ?2;
+
+-- [suspects] The same of those that were lost with a worker, by age alone. ?1 queue, ?2 limit
+SELECT key, id, attempt, crashes, streak, suspect, priority, retried_at, expires_at, body
+FROM jobs CROSS JOIN bodies ON job = key
+WHERE queue = ?1 AND state = 'ready' AND suspect = 1 ORDER BY place LIMIT ?2;
 
 -- [claim] Jobs are held now, under tokens in the order of their keys here. ?1 first token, ?2 consumer, ?3 keys (carray)
 UPDATE jobs SET state = 'running', token = ?1 + c.rowid - 1, consumer = ?2, started = 0
@@ -29,4 +36,6 @@ UPDATE jobs SET state = 'expired', ended_at = ?1, forget_at = ?2 WHERE key = ?3;
 SELECT due_at FROM jobs WHERE queue = ?1 AND state = 'scheduled' ORDER BY due_at LIMIT 1;
 
 -- [left] Whether a queue has something left to claim. ?1 queue
-SELECT 1 FROM jobs WHERE queue = ?1 AND state = 'ready' LIMIT 1;
+SELECT 1 FROM jobs WHERE queue = ?1 AND state = 'ready' AND suspect = 0
+UNION ALL
+SELECT 1 FROM jobs WHERE queue = ?1 AND state = 'ready' AND suspect = 1 LIMIT 1;

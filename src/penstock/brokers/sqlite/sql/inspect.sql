@@ -22,11 +22,20 @@ JOIN bodies AS b ON b.job = j.key
 LEFT JOIN consumers AS c ON c.key = j.consumer
 WHERE j.key = ?1;
 
--- [ready] A slice of a queue's ready jobs, behind a cursor of (priority, place).
--- ?1 queue, ?2 priority, ?3 place, ?4 limit
-SELECT key, priority, place FROM jobs
-WHERE queue = ?1 AND state = 'ready' AND (priority < ?2 OR (priority = ?2 AND place > ?3))
-ORDER BY priority DESC, place LIMIT ?4;
+-- [ready] A slice of a queue's ready jobs, behind a cursor of (priority, place); suspects stand before the others, as
+-- of priority 10. ?1 queue, ?2 priority, ?3 place, ?4 limit
+SELECT * FROM (
+  SELECT key, 10, place FROM jobs
+  WHERE queue = ?1 AND state = 'ready' AND suspect = 1 AND (?2 > 10 OR (?2 = 10 AND place > ?3))
+  ORDER BY place LIMIT ?4
+)
+UNION ALL
+SELECT * FROM (
+  SELECT key, priority, place FROM jobs
+  WHERE queue = ?1 AND state = 'ready' AND suspect = 0 AND (priority < ?2 OR (priority = ?2 AND place > ?3))
+  ORDER BY priority DESC, place LIMIT ?4
+)
+LIMIT ?4;
 
 -- [scheduled] The same of its scheduled jobs, by (due_at, place). ?1 queue, ?2 due at, ?3 place, ?4 limit
 SELECT key, due_at, place FROM jobs

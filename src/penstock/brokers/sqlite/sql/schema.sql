@@ -61,7 +61,8 @@ CREATE TABLE jobs (
 CREATE TABLE bodies (job INTEGER PRIMARY KEY, body BLOB NOT NULL);
 
 CREATE UNIQUE INDEX jobs_id ON jobs (queue, id);
-CREATE INDEX jobs_ready ON jobs (queue, priority DESC, place) WHERE state = 'ready';
+CREATE INDEX jobs_ready ON jobs (queue, priority DESC, place) WHERE state = 'ready' AND suspect = 0;
+CREATE INDEX jobs_suspect ON jobs (queue, place) WHERE state = 'ready' AND suspect = 1;
 CREATE INDEX jobs_scheduled ON jobs (queue, due_at, place) WHERE state = 'scheduled';
 CREATE INDEX jobs_running ON jobs (queue, token) WHERE state = 'running';
 CREATE INDEX jobs_cancelling ON jobs (consumer) WHERE state = 'running' AND cancel_ttl_s IS NOT NULL;

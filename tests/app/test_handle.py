@@ -181,9 +181,7 @@ def test_a_timeout_without_a_worker_says_what_would_help(app: Penstock, tmp_path
         said.append(str(caught.value))
     shared.close()
     assert said[0].endswith("memory:// is not shared, for a worker of its own use sqlite:// or redis://")
-    assert said[1].endswith(
-        "no worker serves queue 'default', start one: penstock -A ... worker -Q default"
-    )
+    assert said[1].endswith("no worker serves queue 'default', start one: penstock -A ... worker -Q default")
 
 
 def test_a_timeout_says_in_words_why_a_job_was_put_off(app: Penstock, working: Working) -> None:

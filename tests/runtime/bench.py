@@ -90,7 +90,7 @@ class FakeConsumer:
         self.beats: list[tuple[list[Note], list[Delivery]]] = []
         self.beaten: list[Beat | Exception] = []
 
-    async def fetch(self, limit: int, max_bytes: int, wait_s: float) -> Fetched:
+    async def fetch(self, limit: int, max_bytes: int, wait_s: float, suspects: int | None = None) -> Fetched:
         self.fetches.append((limit, wait_s))
         return _answer(self.fetched, Fetched([]))
 

@@ -15,9 +15,10 @@ from penstock.core.settlement import Cause, Dead, Done, Release
 from penstock.errors import BrokerRejected, BrokerUnavailable
 from penstock.ports.broker import Beat, Fetched, Maintained, Progress, Started, WorkerCard
 from penstock.runtime import feeder as feeder_module
+from penstock.runtime import gate as gate_module
 from penstock.runtime import service as service_module
 from penstock.runtime.feeder import Feeder
-from penstock.runtime.gate import Gate
+from penstock.runtime.gate import MOST_SUSPECTS, Gate
 from penstock.runtime.leases import Leases
 from penstock.runtime.maintenance import Maintenance
 from penstock.runtime.run import Run
@@ -268,6 +269,55 @@ def test_suspects_run_one_at_a_time() -> None:
     in_a_loop(main)
 
 
+def test_a_suspect_is_marked_only_where_there_is_a_slot() -> None:
+    async def main() -> None:
+        bench = GateBench(room=0)
+        bench.gate.add(suspect())
+        await until(lambda: bench.gate._task is None)
+        assert not bench.consumer.beats
+        assert bench.gate.reserved(10) == 1
+        bench.room = 1
+        bench.gate.look()
+        await until(lambda: bench.through)
+        assert bench.gate.reserved(10) == 0
+
+    in_a_loop(main)
+
+
+def test_suspects_are_fetched_while_they_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        bench = GateBench()
+        assert bench.gate.wants_suspects == MOST_SUSPECTS
+        first, second = suspect(), suspect()
+        bench.gate.add(first)
+        bench.gate.add(second)
+        await until(lambda: bench.through)
+        assert (bench.gate.suspects, bench.gate.wants_suspects) == (1, MOST_SUSPECTS - 1)
+        monkeypatch.setattr(gate_module, "QUICK_S", 0.0)
+        assert bench.gate.wants_suspects == 0
+        bench.gone.add(first.delivery.token)
+        assert bench.gate.wants_suspects == MOST_SUSPECTS - 1
+
+    in_a_loop(main)
+
+
+def test_half_of_the_slots_are_left_for_what_waits() -> None:
+    async def main() -> None:
+        bench = GateBench(room=0)
+        for _ in range(7):
+            bench.gate.add(run_of(SPEC))
+        assert [bench.gate.reserved(slots) for slots in (1, 2, 10, 20)] == [1, 1, 5, 7]
+        bench.room = 6
+        bench.consumer.beaten = [BrokerUnavailable("gone")] * 100_000
+        bench.gate.look()
+        await until(lambda: bench.consumer.beats)
+        assert bench.gate.reserved(10) == 6  # they are being marked, each for a slot that was free
+        await bench.gate.stop()
+        assert len(bench.gate.recall(time.monotonic())) == 7  # and none is forgotten
+
+    in_a_loop(main)
+
+
 def test_at_most_once_as_there_is_room() -> None:
     async def main() -> None:
         bench = GateBench(room=2)
@@ -309,15 +359,18 @@ def test_the_gate_gives_back_and_closes() -> None:
     async def main() -> None:
         bench = GateBench(room=0)
         await bench.gate.stop()
-        bench = GateBench(room=0)
+        bench = GateBench(room=1)
         first, second, careful = suspect(), suspect(), run_of(SPEC)
         careful.mono_taken = second.mono_taken = time.monotonic() + 600
-        for run in (first, second, careful):
-            bench.gate.add(run)
+        bench.gate.add(first)
+        bench.gate.add(second)
         await until(lambda: bench.through)
+        bench.room = 0
+        bench.gate.add(careful)
         assert bench.gate.recall(time.monotonic()) == []
         assert bench.gate.recall(time.monotonic() + 700) == [second, careful]
         bench.consumer.beaten = [BrokerUnavailable("gone")] * 100_000
+        bench.room = 1
         bench.end(first)
         bench.gate.add(suspect())
         await until(lambda: len(bench.consumer.beats) > 2)
@@ -342,6 +395,7 @@ class FeederBench:
             window=window,
             batch=BATCH,
             load=lambda: self.load,
+            suspects=lambda: 7,
             finished=lambda: self.finished,
             admit=self._admit,
             on_empty=self._on_empty,

@@ -64,7 +64,8 @@ class Bench:
             on_unknown=self.unknown.append,
             home=Home(1_000, "penstock", lambda delivery, data: None),
         )
-        self.executor.open(self.lanes, self._recall)
+        self.reserved = 0
+        self.executor.open(self.lanes, gate_recall=self._recall, gate_reserved=lambda slots: self.reserved)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -222,6 +223,32 @@ async def test_a_lane_that_is_alone_at_work_takes_all_that_comes_next() -> None:
 
 
 @on_loop
+async def test_what_waits_at_the_gate_is_left_its_slots() -> None:
+    bench = Bench()
+    bench.reserved = 1
+    careful, *plain = delivery("once"), *(delivery() for _ in range(4))
+    bench.admit(*plain, careful)
+    assert [run.delivery for run in bench.lane.waiting] == plain[:1]
+    assert bench.executor.room == 1
+    bench.reserved = 0
+    bench.executor.let_through(bench.gated)
+    assert [run.delivery for run in bench.lane.waiting] == [plain[0], careful]
+    bench.executor.finish(Done(careful))
+    await asyncio.sleep(0)
+    assert [run.delivery for run in bench.lane.waiting] == [plain[0], careful, *plain[1:]]
+
+
+@on_loop
+async def test_what_waited_at_the_gate_and_went_elsewhere_keeps_no_slot() -> None:
+    bench = Bench()
+    bench.reserved = 2
+    bench.admit(delivery())
+    assert not bench.lane.waiting
+    bench.reserved = 0
+    await until(lambda: bench.lane.waiting)
+
+
+@on_loop
 async def test_cancelling() -> None:
     bench = Bench(Lane.THREAD, Lane.LOOP)
     running, handed, waiting = delivery(), delivery(), delivery("awork")
@@ -279,7 +306,7 @@ async def test_what_ignores_its_timeout_has_timed_out_at_the_end() -> None:
         "once": spec_of(work, timeout=0.01, delivery="at_most_once"),
     }
     bench.admit(delivery(), delivery("final"), delivery("once"))
-    bench.executor.dispatch(bench.gated)
+    bench.executor.let_through(bench.gated)
     assert len(bench.lane.waiting) == 3
     for run in bench.lane.waiting:
         run.mono_started, run.ask = 1.0, Ask.TIMEOUT
@@ -396,7 +423,9 @@ def test_a_child_that_takes_too_long_is_asked(monkeypatch: pytest.MonkeyPatch) -
     async def main() -> None:
         lane = FakeLane()
         bench = Bench(Lane.THREAD)
-        bench.executor.open({Lane.PROCESS: lane}, lambda mono_before: [])
+        bench.executor.open(
+            {Lane.PROCESS: lane}, gate_recall=lambda mono_before: [], gate_reserved=lambda slots: 0
+        )
         bench.executor._registry = {"work": spec_of(work, timeout=0.01, lane="process")}
         bench.admit(delivery())
         lane.waiting[0].mono_started = monotonic()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -13,8 +15,9 @@ from penstock import (
     Penstock,
 )
 from penstock.ports.broker import Beat, Started, WorkerCard
+from penstock.runtime import executor
 from tests.runtime.bench import delivery
-from tests.runtime.conftest import WITHIN_S, Working, wait_for
+from tests.runtime.conftest import WITHIN_S, Beside, Working, wait_for
 
 
 async def _lose(app: Penstock, started: int, lease_s: float) -> None:
@@ -50,6 +53,79 @@ def test_suspects_run_one_at_a_time_and_the_guilty_one_is_poison(app: Penstock, 
         assert caught.value.cause == "poison"
         assert [job.result(WITHIN_S) for job in jobs[1:]] == list(range(1, 8))
     assert most == 1
+
+
+def test_a_full_house_of_suspects_does_not_hold_up_others(
+    app: Penstock, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "HOARD_S", 600.0)  # none of them is given to others
+    go = threading.Event()
+
+    @app.task
+    def slow() -> None:
+        assert go.wait(WITHIN_S)
+
+    @app.task
+    def quick(number: int) -> int:
+        return number
+
+    lost = slow.delay_many([()] * 20)
+    app.call(_lose(app, 20, 0.2))
+    with working(lease_s=0.2, concurrency=2, max_crashes=9):
+        wait_for(lambda: [job.status() for job in lost].count(JobState.RUNNING) == 1)
+        good = quick.delay_many([(number,) for number in range(50)])
+        assert [job.result(WITHIN_S) for job in good] == list(range(50))
+        assert not any(job.status() is JobState.SUCCEEDED for job in lost)
+        go.set()
+        for job in lost:
+            job.result(WITHIN_S)
+
+
+def test_at_most_once_jobs_pass_a_flood(app: Penstock, working: Working) -> None:
+    flood = threading.Event()
+
+    @app.task
+    def plain() -> None:
+        flood.wait(0.002)
+
+    @app.task(delivery="at_most_once", priority=9)
+    def once() -> None:
+        flood.set()
+
+    jobs = plain.delay_many([()] * 20_000)
+    with working(concurrency=4):
+        wait_for(lambda: jobs[500].status() is JobState.SUCCEEDED)  # it fetches far ahead by now
+        once.delay().result(WITHIN_S)
+        assert jobs[-1].status() is JobState.READY
+        for job in jobs[-3:]:
+            job.result(WITHIN_S)
+
+
+def test_a_worker_that_stops_while_it_marks_gives_back_at_once(app: Penstock) -> None:
+    @app.task(delivery="at_most_once")
+    def once() -> None: ...
+
+    beside = Beside(app).ready()
+    marking = threading.Event()
+
+    async def never(*args: object) -> Beat:
+        marking.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    beside.worker._engine._gate._consumer = Unanswering(never)
+    job = once.delay()
+    assert marking.wait(WITHIN_S)
+    began = time.monotonic()
+    beside.stop()
+    assert beside.end() == 0
+    assert time.monotonic() - began < 5.0
+    assert job.status() is JobState.READY
+
+
+class Unanswering:
+    def __init__(self, beat: Callable[..., Awaitable[Beat]]) -> None:
+        self.beat = beat
 
 
 def test_at_most_once_is_not_run_again(

@@ -131,7 +131,7 @@ class Engine:
         self._gate = Gate(
             consumer,
             settings.lease_s,
-            let_through=executor.dispatch,
+            let_through=executor.let_through,
             on_beat=self._on_beat,
             has=executor.has,
             room=lambda: executor.room,
@@ -143,7 +143,8 @@ class Engine:
             slots=settings.concurrency,
             window=window,
             batch=broker.capabilities.batch,
-            load=lambda: executor.load + self._settler.pending,
+            load=lambda: executor.load - self._gate.suspects + self._settler.pending,
+            suspects=lambda: self._gate.wants_suspects,
             finished=lambda: executor.done + executor.failed,
             admit=self._admit,
             on_empty=self._on_empty,
@@ -180,7 +181,7 @@ class Engine:
 
     def start(self, *, quiet: bool = False) -> None:
         """Begins; ``quiet`` takes nothing yet."""
-        self._executor.open(self._lanes, self._gate.recall)
+        self._executor.open(self._lanes, gate_recall=self._gate.recall, gate_reserved=self._gate.reserved)
         if quiet:
             self.quiet()
         for service in (self._feeder, self._leases, self._maintenance):

@@ -90,6 +90,7 @@ class Executor:
         self._on_unknown = on_unknown
         self._home = home
         self._gate_recall: Callable[[float], list[Run]] = lambda mono_before: []
+        self._gate_reserved: Callable[[int], int] = lambda slots: 0
         self._lanes: dict[Lane, LaneRunner] = {}
         self._held: dict[int, Run] = {}
         self._backlog: deque[Run] = deque()
@@ -103,9 +104,22 @@ class Executor:
         self.interrupted = 0
         self.failed = 0
 
-    def open(self, lanes: Mapping[Lane, LaneRunner], gate_recall: Callable[[float], list[Run]]) -> None:
-        """Begins, on the running loop, with these lanes; ``gate_recall`` takes back what waits at the gate."""
+    def open(
+        self,
+        lanes: Mapping[Lane, LaneRunner],
+        *,
+        gate_recall: Callable[[float], list[Run]],
+        gate_reserved: Callable[[int], int],
+    ) -> None:
+        """Begins, on the running loop.
+
+        Args:
+            lanes: The lanes.
+            gate_recall: Takes back what waits at the gate.
+            gate_reserved: How many of so many slots are to be left free for what waits at the gate.
+        """
         self._gate_recall = gate_recall
+        self._gate_reserved = gate_reserved
         self._loop = asyncio.get_running_loop()
         self._lanes = dict(lanes)
 
@@ -139,6 +153,7 @@ class Executor:
         held = self._held
         at_once: list[Settlement] = []
         ready: list[Run] = []
+        gated: list[Run] = []
         for delivery in deliveries:
             prepared = self._prepare(delivery, now)
             if type(prepared) is not Run:
@@ -146,14 +161,18 @@ class Executor:
                 continue
             held[delivery.token] = prepared
             if delivery.suspect or prepared.spec.at_most_once:
-                self._gate(prepared)
+                gated.append(prepared)
             else:
                 ready.append(prepared)
         if at_once:
             self.failed += len(at_once)
             self._settle(at_once)
-        if ready:
-            self.dispatch(ready)
+        # First, so that the others leave them their slots.
+        for run in gated:
+            self._gate(run)
+        self._backlog.extend(ready)
+        self._hand_over()
+        self._watch()
 
     def _prepare(self, delivery: Delivery, mono_now: float) -> Run | Settlement:
         """A run of this delivery, or what becomes of it without one."""
@@ -184,23 +203,25 @@ class Executor:
             log.exception("job %s is quarantined: its arguments could not be read", delivery.id)
             return Quarantine(delivery, f"arguments: {type(error).__name__}")
 
-    def dispatch(self, runs: Iterable[Run]) -> None:
-        """Hands runs to their lanes, as far as there are slots for them."""
-        self._backlog.extend(runs)
-        self._hand_over()
-        self._watch()
+    def let_through(self, runs: Iterable[Run]) -> None:
+        """Begins runs that the gate has marked; it has seen that there are slots for them."""
+        for run in runs:
+            self._handed += 1
+            self._lanes[run.spec.lane].submit([run])
 
     def _hand_over(self) -> None:
         """A lane that is alone at work keeps count of the slots itself and is given all that comes next in the line.
 
         Several at work share the slots, so they are given only what may start at once.
         """
-        backlog, handed, slots = self._backlog, self._handed, self._slots
+        backlog, handed = self._backlog, self._handed
+        reserved = self._gate_reserved(self._slots)
+        slots = self._slots - reserved
         busy = {kind for kind, lane in self._lanes.items() if lane.busy}
         by_lane: dict[Lane, list[Run]] = {}
         while backlog:
             lane = backlog[0].spec.lane
-            if handed >= slots and not busy <= {lane}:
+            if handed >= slots and (reserved or not busy <= {lane}):
                 break
             busy.add(lane)
             by_lane.setdefault(lane, []).append(backlog.popleft())
@@ -357,6 +378,8 @@ class Executor:
             if run.timeout_s is not None and run.mono_started:
                 self._time(run, _overdue_s(run, now))
         self.recall(now - HOARD_S)
+        # What waited at the gate may have gone elsewhere.
+        self._hand_over()
         if self._held:
             self._watch()
         self._on_change()

@@ -30,6 +30,7 @@ class Feeder(Service):
         window: The most to hold.
         batch: The most that one call asks for.
         load: How many are in hand, unsettled ones included.
+        suspects: How many suspects to take.
         finished: How many have ended since the start.
         admit: Takes the deliveries.
         on_empty: Told when a fetch that did not wait brought nothing.
@@ -45,6 +46,7 @@ class Feeder(Service):
         window: int,
         batch: int,
         load: Callable[[], int],
+        suspects: Callable[[], int],
         finished: Callable[[], int],
         admit: Callable[[Sequence[Delivery]], None],
         on_empty: Callable[[], None],
@@ -56,6 +58,7 @@ class Feeder(Service):
         self._window = window
         self._batch = batch
         self._load = load
+        self._suspects = suspects
         self._finished = finished
         self._admit = admit
         self._on_empty = on_empty
@@ -97,7 +100,7 @@ class Feeder(Service):
         # It does not wait with more than the slots can start: what comes then is for everybody who waits.
         wait_s = self._wait_s if want + self._load() <= self._slots else 0.0
         mono_asked = monotonic()
-        fetched = await self._consumer.fetch(want, MOST_BYTES_A_CALL, wait_s)
+        fetched = await self._consumer.fetch(want, MOST_BYTES_A_CALL, wait_s, self._suspects())
         # What was finished before the line was empty says nothing about what has come now.
         if not self._flowing or monotonic() - mono_asked > EMPTY_S:
             self._rate, self._mono_rated, self._rated = 0.0, monotonic(), self._finished()

@@ -261,7 +261,7 @@ def test_doctor_finds_a_file_that_everybody_may_open(plain: Shell) -> None:
 
 
 def test_looking_makes_no_file(plain: Shell) -> None:
-    for words in (["queues"], ["jobs"], ["workers"], ["doctor"], ["purge", "--queue", "x"]):
+    for words in (["queues"], ["jobs"], ["workers"], ["doctor"], ["purge", "--queue", "x", "--yes"]):
         said = plain(*words)
         assert (said.code, said.out) == (3, "")
         assert f"there is no file {plain.folder}/penstock.db" in said.err

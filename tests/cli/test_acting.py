@@ -44,7 +44,9 @@ def test_enqueue_prints_the_id(shell: Shell) -> None:
     words = ["--queue", "mail", "--job-id", "order-1", "--tag", "a", "--tag", "b", "--priority", "9"]
     said = shell("enqueue", "tasks.send", '{"user_id": 3}', *words)
     assert (said.code, said.out, said.err) == (0, "mail:order-1\n", "")
-    assert shell("enqueue", "tasks.send", "[4]", *words).out == "mail:order-1\n"
+    again = shell("enqueue", "tasks.send", "[4]", *words)
+    assert (again.code, again.out) == (0, "mail:order-1\n")
+    assert again.err == "mail:order-1: a job of this id is stored already; nothing was added\n"
     told = shell("job", "mail:order-1", "--json").json()
     assert (told["tags"], told["priority"]) == (["a", "b"], 9)
     assert shell("-A", "tasks", "worker", "--burst").code == 0

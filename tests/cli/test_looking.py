@@ -250,6 +250,18 @@ def test_doctor_finds_a_user_who_may_not_write(plain: Shell, start_redis: Any) -
     assert "NOPERM" in said.out or "permission" in said.out
 
 
+def test_doctor_knows_full_memory_from_a_lack_of_permission(plain: Shell, start_redis: Any) -> None:
+    server = start_redis()
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", "1mb")
+    said = plain("doctor", "-b", server.url, "--json")
+    assert said.code == 1
+    (problem,) = [each for each in said.json()["problems"] if "memory is full" in each]
+    assert "raise maxmemory" in problem
+    assert "may not write" not in said.words
+    assert said.json()["permissions"] == "not known: its memory is full"
+
+
 def test_doctor_finds_a_file_that_everybody_may_open(plain: Shell) -> None:
     assert plain("-A", "tasks", "enqueue", "tasks.add", "[1, 2]", "--countdown", "3600").code == 0
     file = plain.folder / "penstock.db"

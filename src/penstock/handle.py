@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 import msgspec
@@ -12,6 +13,7 @@ from penstock.core.codec import Envelope, Undecodable, decode_envelope
 from penstock.core.job import DEFERRED, JobRecord
 from penstock.core.job import JobError as StoredError
 from penstock.core.lifecycle import ENDED, JobState
+from penstock.core.options import seconds
 from penstock.core.settlement import UNKNOWN_TASK
 from penstock.core.spec import ResultRefused
 from penstock.errors import (
@@ -93,11 +95,11 @@ class JobHandle(Generic[R]):
         self._not_on_a_loop("status", "astatus")
         return self._app.call(self.astatus())
 
-    def result(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
+    def result(self, timeout: float | timedelta | None = None, *, allow_wait: bool = False) -> R:
         """Waits for the job and returns what its task returned.
 
         Args:
-            timeout: Seconds to wait at the most; None waits until it ends.
+            timeout: Seconds (or a timedelta) to wait at the most; None waits until it ends.
             allow_wait: Allows waiting inside a task. A pool whose slots all wait for jobs behind them never ends.
 
         Raises:
@@ -107,12 +109,12 @@ class JobHandle(Generic[R]):
             ResultTimeout: It has not ended in ``timeout``; the text says where it stands.
             JobNotFound: Nothing is stored under this id (any more).
             JobError: It succeeded, and returned what its task's return annotation does not allow.
-            ConfigError: Its task keeps no results (``result_ttl=0``).
+            ConfigError: Its task keeps no results (``result_ttl=0``), or ``timeout`` is no duration.
             PenstockError: Called on a running event loop, or inside a task without ``allow_wait``.
         """
         self._not_on_a_loop("result", "aresult")
         self._may_wait(allow_wait)
-        return self._app.call(self._result(timeout))
+        return self._app.call(self._result(_timeout_s(timeout)))
 
     def cancel(self) -> bool:
         """Cancels the job: one that waits at once, one that runs is asked to end.
@@ -136,10 +138,10 @@ class JobHandle(Generic[R]):
         """``status`` for async callers."""
         return (await self._record()).state
 
-    async def aresult(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
+    async def aresult(self, timeout: float | timedelta | None = None, *, allow_wait: bool = False) -> R:
         """``result`` for async callers."""
         self._may_wait(allow_wait)
-        return await self._result(timeout)
+        return await self._result(_timeout_s(timeout))
 
     async def acancel(self) -> bool:
         """``cancel`` for async callers."""
@@ -177,12 +179,12 @@ class JobHandle(Generic[R]):
             raise self._gone()
         return record
 
-    async def _result(self, timeout: float | None) -> R:
+    async def _result(self, timeout_s: float | None) -> R:
         inspector = await self._app.inspector()
-        mono_until = None if timeout is None else time.monotonic() + timeout
+        mono_until = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             wait_s = _LOOK_S if mono_until is None else max(mono_until - time.monotonic(), 0.0)
-            record = await self._look(inspector, min(wait_s, _LOOK_S), timeout)
+            record = await self._look(inspector, min(wait_s, _LOOK_S), timeout_s)
             if record is None:
                 raise self._gone()
             if record.state in ENDED:
@@ -190,7 +192,7 @@ class JobHandle(Generic[R]):
             if mono_until is not None and time.monotonic() >= mono_until:
                 hint = await self._nobody(inspector, record)
                 raise ResultTimeout(
-                    f"job {self.id} has not ended in {timeout:g} s: {self._stands(record)}{hint}"
+                    f"job {self.id} has not ended in {timeout_s:g} s: {self._stands(record)}{hint}"
                 )
 
     async def _nobody(self, inspector: Inspector, record: JobRecord) -> str:
@@ -259,6 +261,10 @@ def _last(error: StoredError) -> str:
     if name != error.message:
         return f"; the worker that took it knows no task {name}: start one whose application defines it"
     return f", put off by RetryLater: {error.message}"
+
+
+def _timeout_s(timeout: float | timedelta | None) -> float | None:
+    return None if timeout is None else seconds("result(timeout=...)", timeout)
 
 
 def _on_a_loop() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,17 @@ def test_a_result_that_is_not_what_the_task_says_it_returns(app: Penstock, worki
     assert "secret" not in "".join(said)
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1, "5", True, timedelta(seconds=-1)])
+def test_a_timeout_that_is_no_duration_is_refused(app: Penstock, wrong: Any) -> None:
+    job = app.send("f")
+    with pytest.raises(ConfigError, match=r"result\(timeout=\.\.\.\)"):
+        job.result(wrong)
+    with pytest.raises(ConfigError, match=r"result\(timeout=\.\.\.\)"):
+        asyncio.run(job.aresult(wrong))
+    with pytest.raises(ResultTimeout, match=r"in 0\.01 s"):
+        job.result(timedelta(milliseconds=10))
+
+
 def test_a_timeout_without_a_worker_says_what_would_help(app: Penstock, tmp_path: Path) -> None:
     shared = Penstock("shared", broker=f"sqlite:///{tmp_path / 'jobs.db'}")
     said: list[str] = []
@@ -181,9 +192,7 @@ def test_a_timeout_without_a_worker_says_what_would_help(app: Penstock, tmp_path
         said.append(str(caught.value))
     shared.close()
     assert said[0].endswith("memory:// is not shared, for a worker of its own use sqlite:// or redis://")
-    assert said[1].endswith(
-        "no worker serves queue 'default', start one: penstock -A ... worker -Q default"
-    )
+    assert said[1].endswith("no worker serves queue 'default', start one: penstock -A ... worker -Q default")
 
 
 def test_a_timeout_says_in_words_why_a_job_was_put_off(app: Penstock, working: Working) -> None:

@@ -11,19 +11,25 @@ import pytest
 from penstock import INJECTED, InvalidArguments, Penstock
 
 
-def test_what_a_worker_injects_is_passed_or_asked_for(app: Penstock) -> None:
-    @app.resource
-    def number() -> Iterator[int]:
-        yield 1
+app = Penstock("plain", broker="memory://plain")
 
-    @app.task(name="uses")
-    def uses(a: int, c: Annotated[int, number] = INJECTED) -> int:
-        return a + c
 
-    @app.task(name="awaits")
-    async def awaits(*, c: Annotated[int, number] = INJECTED, d: Annotated[int, number] = INJECTED) -> int:
-        return c + d
+@app.resource
+def number() -> Iterator[int]:
+    yield 1
 
+
+@app.task(name="uses")
+def uses(a: int, c: Annotated[int, number] = INJECTED) -> int:
+    return a + c
+
+
+@app.task(name="awaits")
+async def awaits(*, c: Annotated[int, number] = INJECTED, d: Annotated[int, number] = INJECTED) -> int:
+    return c + d
+
+
+def test_what_a_worker_injects_is_passed_or_asked_for() -> None:
     assert uses(1, c=2) == uses(1, 2) == 3
     assert asyncio.run(awaits(c=1, d=2)) == 3
     with pytest.raises(InvalidArguments) as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 import redis
 
 from penstock import __version__
-from penstock.cli.doctor import unserved
+from penstock.cli.doctor import full, unserved
 from penstock.ports.broker import WorkerCard
 from penstock.ports.inspector import QueueCounts
-from tests.cli.shell import Shell
+from tests.cli.shell import PATIENCE_S, Shell
 
 JOB_FIELDS = [
     *(
@@ -227,6 +228,38 @@ def test_doctor_knows_that_a_quiet_worker_takes_nothing() -> None:
     assert "1 queue with ready jobs: a (1,200); " in line
     (line,) = unserved([QueueCounts(f"q{n}", ready=1) for n in range(12)], [])
     assert "q9 (1) and 2 more; " in line
+
+
+def test_doctor_names_the_application_that_it_was_given(filled: tuple[Shell, dict[str, str]]) -> None:
+    shell, _ = filled
+    assert "start one: penstock -A tasks worker -Q mail\n" in shell("-A", "tasks", "doctor").out
+
+
+def test_doctor_finds_queues_whose_workers_are_all_full(shell: Shell) -> None:
+    with shell.worker("-c", "1", PENSTOCK_LEASE="1") as worker:
+        id = shell.enqueue("tasks.hold")
+        worker.wait_for(f"holding {id}")
+        for _ in range(2):
+            shell.enqueue("tasks.hold")
+        mono_until = time.monotonic() + PATIENCE_S
+        while (said := shell("doctor", "--json")).json()["full queues"] == "none":
+            assert time.monotonic() < mono_until
+        assert said.json()["full queues"] == (
+            "default (2 jobs waiting, 1 of 1 slot busy); see what holds them: penstock jobs --state running"
+        )
+        assert "full queues" in shell("doctor").out
+
+
+def test_a_queue_is_full_when_every_worker_of_it_is() -> None:
+    queues = [QueueCounts("a", ready=1), QueueCounts("b", scheduled=1), QueueCounts("c", ready=3)]
+    busy = WorkerCard("w", "app", queues=["a", "b"], concurrency=4, running=4)
+    idle = WorkerCard("x", "app", queues=["a"], concurrency=4, running=3)
+    quiet = WorkerCard("y", "app", queues=["a"], concurrency=4, running=1, state="quiet")
+    assert full(queues, [busy, idle]) == full(queues, []) == full([], [busy]) == ""
+    assert full(queues, [busy, quiet]).startswith("a (1 job waiting, 4 of 4 slots busy); ")
+    many = [QueueCounts(f"q{n}", ready=1) for n in range(12)]
+    card = WorkerCard("w", "app", queues=[each.queue for each in many], concurrency=1, running=1)
+    assert "q9 (1 job waiting, 1 of 1 slot busy) and 2 more; " in full(many, [card])
 
 
 def test_doctor_says_what_must_change(plain: Shell, start_redis: Any) -> None:

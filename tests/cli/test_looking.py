@@ -183,6 +183,7 @@ def test_workers(shell: Shell) -> None:
         assert (card["concurrency"], card["state"], card["version"]) == (4, "running", __version__)
         assert datetime.fromisoformat(card["started_at"]) <= datetime.fromisoformat(card["seen_at"])
         said = shell("workers").out
+        assert "  done  not done  lost  " in said
         assert card["id"][:13] in said
         assert f":{worker.process.pid} " in said
         assert worker.end() == 0

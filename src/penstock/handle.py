@@ -17,6 +17,7 @@ from penstock.core.options import seconds
 from penstock.core.settlement import UNKNOWN_TASK
 from penstock.core.spec import ResultRefused
 from penstock.errors import (
+    BrokerUnavailable,
     ConfigError,
     JobCancelled,
     JobError,
@@ -27,6 +28,7 @@ from penstock.errors import (
     ResultTimeout,
 )
 from penstock.ports.inspector import Cancelling, Inspector
+from penstock.producer import pauses
 from penstock.runtime.run import current
 
 if TYPE_CHECKING:
@@ -106,7 +108,8 @@ class JobHandle(Generic[R]):
             JobFailed: It is in the dead set or quarantined; the remote error is in its attributes.
             JobCancelled: It was cancelled.
             JobExpired: It was not started in time.
-            ResultTimeout: It has not ended in ``timeout``; the text says where it stands.
+            ResultTimeout: It has not ended in ``timeout``, or the broker was away; the text says where it stands.
+            BrokerUnavailable: Without a ``timeout``: the broker has not answered for ``enqueue_timeout``.
             JobNotFound: Nothing is stored under this id (any more).
             JobError: It succeeded, and returned what its task's return annotation does not allow.
             ConfigError: Its task keeps no results (``result_ttl=0``), or ``timeout`` is no duration.
@@ -180,26 +183,60 @@ class JobHandle(Generic[R]):
         return record
 
     async def _result(self, timeout_s: float | None) -> R:
-        inspector = await self._app.inspector()
         mono_until = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            wait_s = _LOOK_S if mono_until is None else max(mono_until - time.monotonic(), 0.0)
-            record = await self._look(inspector, min(wait_s, _LOOK_S), timeout_s)
+            record = await self._waited(mono_until, timeout_s)
             if record is None:
                 raise self._gone()
             if record.state in ENDED:
                 return self._value(record)
             if mono_until is not None and time.monotonic() >= mono_until:
-                hint = await self._nobody(inspector, record)
+                hint = await self._nobody(record)
                 raise ResultTimeout(
                     f"job {self.id} has not ended in {timeout_s:g} s: {self._stands(record)}{hint}"
                 )
 
-    async def _nobody(self, inspector: Inspector, record: JobRecord) -> str:
+    async def _waited(self, mono_until: float | None, timeout_s: float | None) -> JobRecord | None:
+        """Waits in the broker for the job's end; where the broker does not answer, looks again in a while.
+
+        Returns after ``_LOOK_S`` at the latest, and as soon as a broker that was away answers again.
+        """
+        wait_s = _LOOK_S if mono_until is None else min(max(mono_until - time.monotonic(), 0.0), _LOOK_S)
+        mono_patient, waits = mono_until, pauses()
+        inspector: Inspector | None = None
+        while True:
+            try:
+                async with asyncio.timeout(_answer_s(mono_patient)):
+                    inspector = inspector or await self._app.inspector()
+                    return await inspector.wait(self.id, wait_s)
+            except (BrokerUnavailable, TimeoutError) as error:
+                if mono_patient is None:
+                    # Opening a broker has taken so long already.
+                    patience_s = 0.0 if inspector is None else self._app.settings["enqueue_timeout"]
+                    mono_patient = time.monotonic() + patience_s
+                pause_s = next(waits)
+                if time.monotonic() + pause_s >= mono_patient:
+                    raise self._unanswered(error, timeout_s) from error
+            await asyncio.sleep(pause_s)
+            wait_s = 0.0
+
+    def _unanswered(self, error: BrokerUnavailable | TimeoutError, timeout_s: float | None) -> Exception:
+        """What to tell of a broker that did not answer; one that hangs has no words of its own."""
+        words = str(error) or "it is silent"
+        if timeout_s is None:
+            return BrokerUnavailable(f"job {self.id}: the broker gives no answer: {words}")
+        return ResultTimeout(f"job {self.id}: the broker gave no answer within {timeout_s:g} s: {words}")
+
+    async def _nobody(self, record: JobRecord) -> str:
         """What to do where a ready job waits for a worker that does not exist: the commonest of all mistakes."""
         if record.state is not JobState.READY:
             return ""
-        if any(record.queue in card.queues for card in await inspector.workers()):
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                workers = await (await self._app.inspector()).workers()
+        except (BrokerUnavailable, TimeoutError):  # a hint is not worth waiting for
+            return ""
+        if any(record.queue in card.queues for card in workers):
             return ""
         if self._app.in_process:
             return (
@@ -209,14 +246,6 @@ class JobHandle(Generic[R]):
         return (
             f"; no worker serves queue {record.queue!r}, start one: penstock -A ... worker -Q {record.queue}"
         )
-
-    async def _look(self, inspector: Inspector, wait_s: float, timeout_s: float | None) -> JobRecord | None:
-        """Waits in the broker; a broker that does not answer must not take longer than the caller has."""
-        try:
-            async with asyncio.timeout(None if timeout_s is None else wait_s + _ANSWER_S):
-                return await inspector.wait(self.id, wait_s)
-        except TimeoutError:
-            raise ResultTimeout(f"job {self.id}: the broker gave no answer within {timeout_s:g} s") from None
 
     def _value(self, record: JobRecord) -> R:
         envelope = _envelope(record)
@@ -265,6 +294,11 @@ def _last(error: StoredError) -> str:
 
 def _timeout_s(timeout: float | timedelta | None) -> float | None:
     return None if timeout is None else seconds("result(timeout=...)", timeout)
+
+
+def _answer_s(mono_until: float | None) -> float | None:
+    """Seconds that one call to the broker may take: what is left, and a little for the answer itself."""
+    return None if mono_until is None else max(mono_until - time.monotonic(), 0.0) + _ANSWER_S
 
 
 def _on_a_loop() -> bool:

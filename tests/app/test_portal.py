@@ -59,7 +59,6 @@ def test_a_loop_that_dies_takes_nobody_with_it(caplog: pytest.LogCaptureFixture)
     assert "died: SystemExit" in str(ends[0])
     assert "please report it" in caplog.text
     assert outcome(lambda: portal.call(answer())) == 5
-    assert not portal._waiting
     closed = outcome(lambda: portal.close(nothing()))
     assert closed is None
     assert not portal.started

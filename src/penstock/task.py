@@ -249,6 +249,14 @@ class Task(Generic[P, R, C]):
         **unknown: Never,
     ) -> JobHandle[R]:
         """Celery's spelling of ``options(...).delay(...)``; ``task_id`` is ``job_id``."""
+        if isinstance(args, str | bytes) or not isinstance(args, Sequence):
+            raise InvalidArguments(
+                f"{self.name}: apply_async takes its arguments as a tuple, (value,) for one, not {type(args).__name__}"
+            )
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise InvalidArguments(
+                f"{self.name}: apply_async takes named arguments as a dict, not {type(kwargs).__name__}"
+            )
         task = self.options(
             countdown=countdown,
             eta=eta,

@@ -224,7 +224,7 @@ def test_cancel_more_than_a_slice_over_several_queues(shell: Shell) -> None:
     ids = many(shell, count) + many(shell, 3, "mail")
     said = shell("cancel", "--task", "tasks.add")
     assert (said.code, said.out) == (0, f"cancelled {count + 3} jobs\n")
-    assert shell("jobs").out == "no such jobs\n"
+    assert shell("jobs").out == "no job waits, runs or is dead\n"
     assert shell.state(ids[-1]) == "cancelled"
 
 
@@ -246,7 +246,7 @@ def test_purge_what_waits_and_with_state_what_is_dead(shell: Shell) -> None:
     assert (said.code, said.out) == (0, f"purged {SLICE + 20} jobs\n")
     assert shell("jobs", "--json").json()[0]["id"] == gone
     assert shell("purge", "--state", "failed", "--yes").out == "purged 1 job\n"
-    assert shell("jobs").out == "no such jobs\n"
+    assert shell("jobs").out == "no job waits, runs or is dead\n"
     assert shell("job", gone).code == 1
 
 
@@ -260,7 +260,7 @@ def test_purge_on_a_filter_wants_yes_where_nobody_can_be_asked(shell: Shell) -> 
     assert states(shell, ids) == ["ready", "ready"]
     assert shell("purge", ids[0]).out == "purged 1 of 1 job\n"
     assert "purge 1 job?" in at_a_terminal(shell, "purge", "--queue", "default", answer="y")
-    assert shell("jobs").out == "no such jobs\n"
+    assert shell("jobs").out == "no job waits, runs or is dead\n"
 
 
 def test_purge_by_id_takes_whatever_nobody_holds(shell: Shell) -> None:

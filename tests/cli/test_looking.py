@@ -314,6 +314,14 @@ def test_looking_makes_no_file(plain: Shell) -> None:
     assert not (plain.folder / "penstock.db").exists()
 
 
+def test_nothing_at_all_is_not_called_no_such_jobs(shell: Shell) -> None:
+    shell.enqueue("tasks.add", 1, 2)
+    assert shell("dead").out == "no job is dead\n"
+    assert shell("dead", "--queue", "default").out == "no such jobs\n"
+    assert shell("purge", "--queue", "default", "--yes").code == 0
+    assert shell("jobs").out == "no job waits, runs or is dead\n"
+
+
 def test_memory_cannot_be_looked_into(plain: Shell) -> None:
     said = plain("queues", "-b", "memory://")
     assert said.code == 2

@@ -10,7 +10,6 @@ import pytest
 
 from penstock import INJECTED, InvalidArguments, Penstock
 
-
 app = Penstock("plain", broker="memory://plain")
 
 
@@ -35,7 +34,9 @@ def test_what_a_worker_injects_is_passed_or_asked_for() -> None:
     with pytest.raises(InvalidArguments) as caught:
         uses(1)
     assert str(caught.value) == "uses: a worker injects c; a plain call must pass c=..."
-    with pytest.raises(InvalidArguments, match=r"^awaits: a worker injects c, d; a plain call must pass c=\.\.\., d"):
+    with pytest.raises(
+        InvalidArguments, match=r"^awaits: a worker injects c, d; a plain call must pass c=\.\.\., d"
+    ):
         awaits()
     with pytest.raises(InvalidArguments, match=r"injects d; "):
         awaits(c=1)

@@ -103,7 +103,9 @@ def test_a_setting_that_is_wrong_is_told_by_its_place_and_not_by_a_line_of_code(
     assert said.err == "penstock: setting lease (PENSTOCK_LEASE): expected a number of seconds, got 'long'\n"
     plain.write("own.py", "from penstock import Penstock\napp = Penstock('own', lease=0)\n")
     said = plain("-A", "own", "config")
-    assert said.err.startswith("penstock: -A own: importing own failed at own.py:2: ConfigError: setting lease (code)")
+    assert said.err.startswith(
+        "penstock: -A own: importing own failed at own.py:2: ConfigError: setting lease (code)"
+    )
 
 
 def test_in_one_folder_penstock_toml_counts_before_pyproject(plain: Shell) -> None:

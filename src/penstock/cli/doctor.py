@@ -86,7 +86,9 @@ def full(queues: Sequence[QueueCounts], workers: Sequence[WorkerCard]) -> str:
         taking = [card for card in workers if card.state == "running" and each.queue in card.queues]
         if each.ready and taking and all(card.running >= card.concurrency for card in taking):
             slots = sum(card.concurrency for card in taking)
-            found.append(f"{each.queue} ({count(each.ready, 'job')} waiting, {slots:,} of {count(slots, 'slot')} busy)")
+            found.append(
+                f"{each.queue} ({count(each.ready, 'job')} waiting, {slots:,} of {count(slots, 'slot')} busy)"
+            )
     if not found:
         return ""
     more = f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""

@@ -41,13 +41,8 @@ async def show(
         return
     rows, more = await _first(opened, chosen, states, LIMIT if limit is None else limit)
     if not rows:
-        print(
-            "no such jobs"
-            if chosen.names_any
-            else "no job is dead"
-            if states == DEAD
-            else "no job waits, runs or is dead"
-        )
+        none = "no job is dead" if states == DEAD else "no job waits, runs or is dead"
+        print("no such jobs" if chosen.names_any else none)
         return
     print_table(["id", "task", "state", "attempt", "when", "error"], rows)
     if more:

@@ -29,7 +29,7 @@ from penstock.runtime.executor import Executor
 from penstock.runtime.feeder import LONGEST_WAIT_S, Feeder
 from penstock.runtime.gate import Gate
 from penstock.runtime.lanes import LaneRunner, LoopLane, ThreadLane
-from penstock.runtime.leases import Leases
+from penstock.runtime.leases import BUSY_EVERY_S, Leases
 from penstock.runtime.maintenance import Maintenance
 from penstock.runtime.resources import ResourcePool
 from penstock.runtime.run import Home, Run, shell_of
@@ -185,7 +185,7 @@ class Engine:
             self.quiet()
         for service in (self._feeder, self._leases, self._maintenance):
             service.start()
-        log.info("worker %s is ready: queues %s, %d slot(s), %d task(s)", self._consumer.id[:13],
+        log.info("worker %s is ready: queues %s, %d slots, %d tasks", self._consumer.id[:13],
                  ", ".join(self._settings.queues), self._settings.concurrency, len(self._registry))  # fmt: skip
 
     def quiet(self) -> None:
@@ -201,6 +201,8 @@ class Engine:
             self._settler.add([Release(delivery) for delivery in deliveries])
         else:
             self._executor.admit(deliveries)
+            # Where this worker was idle, its next beat is seconds away.
+            self._leases.within(BUSY_EVERY_S)
 
     def _to_gate(self, run: Run) -> None:
         self._gate.add(run)
@@ -216,8 +218,8 @@ class Engine:
     def _on_settled(self, count: int, lost: Sequence[Delivery]) -> None:
         if lost:
             self._lost += len(lost)
-            log.warning("%d settlement(s) came too late and were refused: the jobs belong to other workers now, or are "
-                        "stored no more (%s)", len(lost), ", ".join(delivery.id for delivery in lost[:5]))  # fmt: skip
+            log.warning("%d settlement(s) came too late and were refused: the jobs belong to other workers now (%s)",
+                        len(lost), ", ".join(delivery.id for delivery in lost[:5]))  # fmt: skip
         self._feeder.changed()
 
     def _on_empty(self) -> None:

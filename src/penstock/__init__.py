@@ -97,3 +97,8 @@ def __getattr__(name: str) -> object:
     value = getattr(import_module(room), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """Those that have not been loaded yet too, for completion."""
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 import msgspec
@@ -12,9 +13,11 @@ from penstock.core.codec import Envelope, Undecodable, decode_envelope
 from penstock.core.job import DEFERRED, JobRecord
 from penstock.core.job import JobError as StoredError
 from penstock.core.lifecycle import ENDED, JobState
+from penstock.core.options import seconds
 from penstock.core.settlement import UNKNOWN_TASK
 from penstock.core.spec import ResultRefused
 from penstock.errors import (
+    BrokerUnavailable,
     ConfigError,
     JobCancelled,
     JobError,
@@ -25,6 +28,7 @@ from penstock.errors import (
     ResultTimeout,
 )
 from penstock.ports.inspector import Cancelling, Inspector
+from penstock.producer import pauses
 from penstock.runtime.run import current
 
 if TYPE_CHECKING:
@@ -93,26 +97,27 @@ class JobHandle(Generic[R]):
         self._not_on_a_loop("status", "astatus")
         return self._app.call(self.astatus())
 
-    def result(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
+    def result(self, timeout: float | timedelta | None = None, *, allow_wait: bool = False) -> R:
         """Waits for the job and returns what its task returned.
 
         Args:
-            timeout: Seconds to wait at the most; None waits until it ends.
+            timeout: Seconds (or a timedelta) to wait at the most; None waits until it ends.
             allow_wait: Allows waiting inside a task. A pool whose slots all wait for jobs behind them never ends.
 
         Raises:
             JobFailed: It is in the dead set or quarantined; the remote error is in its attributes.
             JobCancelled: It was cancelled.
             JobExpired: It was not started in time.
-            ResultTimeout: It has not ended in ``timeout``; the text says where it stands.
+            ResultTimeout: It has not ended in ``timeout``, or the broker was away; the text says where it stands.
+            BrokerUnavailable: Without a ``timeout``: the broker has not answered for ``enqueue_timeout``.
             JobNotFound: Nothing is stored under this id (any more).
             JobError: It succeeded, and returned what its task's return annotation does not allow.
-            ConfigError: Its task keeps no results (``result_ttl=0``).
+            ConfigError: Its task keeps no results (``result_ttl=0``), or ``timeout`` is no duration.
             PenstockError: Called on a running event loop, or inside a task without ``allow_wait``.
         """
         self._not_on_a_loop("result", "aresult")
         self._may_wait(allow_wait)
-        return self._app.call(self._result(timeout))
+        return self._app.call(self._result(_timeout_s(timeout)))
 
     def cancel(self) -> bool:
         """Cancels the job: one that waits at once, one that runs is asked to end.
@@ -136,10 +141,10 @@ class JobHandle(Generic[R]):
         """``status`` for async callers."""
         return (await self._record()).state
 
-    async def aresult(self, timeout: float | None = None, *, allow_wait: bool = False) -> R:
+    async def aresult(self, timeout: float | timedelta | None = None, *, allow_wait: bool = False) -> R:
         """``result`` for async callers."""
         self._may_wait(allow_wait)
-        return await self._result(timeout)
+        return await self._result(_timeout_s(timeout))
 
     async def acancel(self) -> bool:
         """``cancel`` for async callers."""
@@ -177,27 +182,61 @@ class JobHandle(Generic[R]):
             raise self._gone()
         return record
 
-    async def _result(self, timeout: float | None) -> R:
-        inspector = await self._app.inspector()
-        mono_until = None if timeout is None else time.monotonic() + timeout
+    async def _result(self, timeout_s: float | None) -> R:
+        mono_until = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            wait_s = _LOOK_S if mono_until is None else max(mono_until - time.monotonic(), 0.0)
-            record = await self._look(inspector, min(wait_s, _LOOK_S), timeout)
+            record = await self._waited(mono_until, timeout_s)
             if record is None:
                 raise self._gone()
             if record.state in ENDED:
                 return self._value(record)
             if mono_until is not None and time.monotonic() >= mono_until:
-                hint = await self._nobody(inspector, record)
+                hint = await self._nobody(record)
                 raise ResultTimeout(
-                    f"job {self.id} has not ended in {timeout:g} s: {self._stands(record)}{hint}"
+                    f"job {self.id} has not ended in {timeout_s:g} s: {self._stands(record)}{hint}"
                 )
 
-    async def _nobody(self, inspector: Inspector, record: JobRecord) -> str:
+    async def _waited(self, mono_until: float | None, timeout_s: float | None) -> JobRecord | None:
+        """Waits in the broker for the job's end; where the broker does not answer, looks again in a while.
+
+        Returns after ``_LOOK_S`` at the latest, and as soon as a broker that was away answers again.
+        """
+        wait_s = _LOOK_S if mono_until is None else min(max(mono_until - time.monotonic(), 0.0), _LOOK_S)
+        mono_patient, waits = mono_until, pauses()
+        inspector: Inspector | None = None
+        while True:
+            try:
+                async with asyncio.timeout(_answer_s(mono_patient)):
+                    inspector = inspector or await self._app.inspector()
+                    return await inspector.wait(self.id, wait_s)
+            except (BrokerUnavailable, TimeoutError) as error:
+                if mono_patient is None:
+                    # Opening a broker has taken so long already.
+                    patience_s = 0.0 if inspector is None else self._app.settings["enqueue_timeout"]
+                    mono_patient = time.monotonic() + patience_s
+                pause_s = next(waits)
+                if time.monotonic() + pause_s >= mono_patient:
+                    raise self._unanswered(error, timeout_s) from error
+            await asyncio.sleep(pause_s)
+            wait_s = 0.0
+
+    def _unanswered(self, error: BrokerUnavailable | TimeoutError, timeout_s: float | None) -> Exception:
+        """What to tell of a broker that did not answer; one that hangs has no words of its own."""
+        words = str(error) or "it is silent"
+        if timeout_s is None:
+            return BrokerUnavailable(f"job {self.id}: the broker gives no answer: {words}")
+        return ResultTimeout(f"job {self.id}: the broker gave no answer within {timeout_s:g} s: {words}")
+
+    async def _nobody(self, record: JobRecord) -> str:
         """What to do where a ready job waits for a worker that does not exist: the commonest of all mistakes."""
         if record.state is not JobState.READY:
             return ""
-        if any(record.queue in card.queues for card in await inspector.workers()):
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                workers = await (await self._app.inspector()).workers()
+        except (BrokerUnavailable, TimeoutError):  # a hint is not worth waiting for
+            return ""
+        if any(record.queue in card.queues for card in workers):
             return ""
         if self._app.in_process:
             return (
@@ -207,14 +246,6 @@ class JobHandle(Generic[R]):
         return (
             f"; no worker serves queue {record.queue!r}, start one: penstock -A ... worker -Q {record.queue}"
         )
-
-    async def _look(self, inspector: Inspector, wait_s: float, timeout_s: float | None) -> JobRecord | None:
-        """Waits in the broker; a broker that does not answer must not take longer than the caller has."""
-        try:
-            async with asyncio.timeout(None if timeout_s is None else wait_s + _ANSWER_S):
-                return await inspector.wait(self.id, wait_s)
-        except TimeoutError:
-            raise ResultTimeout(f"job {self.id}: the broker gave no answer within {timeout_s:g} s") from None
 
     def _value(self, record: JobRecord) -> R:
         envelope = _envelope(record)
@@ -259,6 +290,15 @@ def _last(error: StoredError) -> str:
     if name != error.message:
         return f"; the worker that took it knows no task {name}: start one whose application defines it"
     return f", put off by RetryLater: {error.message}"
+
+
+def _timeout_s(timeout: float | timedelta | None) -> float | None:
+    return None if timeout is None else seconds("result(timeout=...)", timeout)
+
+
+def _answer_s(mono_until: float | None) -> float | None:
+    """Seconds that one call to the broker may take: what is left, and a little for the answer itself."""
+    return None if mono_until is None else max(mono_until - time.monotonic(), 0.0) + _ANSWER_S
 
 
 def _on_a_loop() -> bool:

@@ -29,6 +29,10 @@ _NO_SETTINGS: Final = re.compile(
 _said: set[str] = set()
 
 
+class OutsideError(ConfigError):
+    """What is wrong stands in a file, in the environment or on the command line, so no line of code is to be shown."""
+
+
 class _Known(NamedTuple):
     """One setting: its type, its default, what it means, the least that it can be, and the words that it can be."""
 
@@ -149,7 +153,7 @@ def _read_file(root: Path) -> tuple[Path | None, Path | None, dict[str, Any]]:
             try:
                 content = tomllib.loads(file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-                raise ConfigError(f"{file}: {error}") from error
+                raise OutsideError(f"{file}: {error}") from error
             return folder, file, _table(file, content)
     return None, None, {}
 
@@ -161,13 +165,13 @@ def _table(file: Path, content: dict[str, Any]) -> dict[str, Any]:
         tool: Any = content.get("tool", {})
         found = cast("dict[str, Any]", tool).get("penstock", {}) if isinstance(tool, dict) else {}
     if not isinstance(found, dict):
-        raise ConfigError(f"{file}: [tool.penstock] is not a table")
+        raise OutsideError(f"{file}: [tool.penstock] is not a table")
     table = cast("dict[str, Any]", found)
     for key in table:
         if key not in KNOWN and key != "broker":
             near = _nearest(key)
             hint = f"did you mean {near!r}?" if near else f"there are {', '.join(sorted(KNOWN))}"
-            raise ConfigError(f"{file}: no setting {key!r}; {hint}")
+            raise OutsideError(f"{file}: no setting {key!r}; {hint}")
     # "broker" is how it is spelled in code.
     return {"broker_url": table["broker"], **table} if "broker" in table else table
 
@@ -176,7 +180,8 @@ def _as(name: str, known: _Known, value: Any, where: str) -> Any:
     expected = {str: "text", int: "a whole number", float: "a number of seconds", bool: "true or false"}[
         known.kind
     ]
-    wrong = ConfigError(f"setting {name} ({where}): expected {expected}, got {_shown(name, value)}")
+    kind = ConfigError if where == "code" else OutsideError
+    wrong = kind(f"setting {name} ({where}): expected {expected}, got {_shown(name, value)}")
     if name == "queues" and isinstance(value, list):  # as a TOML file says it
         value = ",".join(map(str, cast("list[object]", value)))
     try:
@@ -184,11 +189,11 @@ def _as(name: str, known: _Known, value: Any, where: str) -> Any:
     except (TypeError, ValueError):
         raise wrong from None
     if known.least is not None and not known.least <= made < math.inf:
-        raise ConfigError(f"setting {name} ({where}): at least {known.least:g}, got {made:g}")
+        raise kind(f"setting {name} ({where}): at least {known.least:g}, got {made:g}")
     if known.choices:
         made = made.lower()
         if made not in known.choices:
-            raise ConfigError(f"setting {name} ({where}): one of {', '.join(known.choices)}; got {made!r}")
+            raise kind(f"setting {name} ({where}): one of {', '.join(known.choices)}; got {made!r}")
     return made
 
 

@@ -136,7 +136,13 @@ class Task(Generic[P, R, C]):
         return f"<Task {self.name}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
-        """Runs the function here and now."""
+        """Runs the function here and now.
+
+        Raises:
+            InvalidArguments: A parameter that a worker would fill in from a resource was left out.
+        """
+        if self.spec.arguments.injected:
+            self._want_injected(args, kwargs)
         return self.spec.function(*args, **kwargs)  # type: ignore[no-any-return]  # C is what the function gives
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
@@ -243,6 +249,14 @@ class Task(Generic[P, R, C]):
         **unknown: Never,
     ) -> JobHandle[R]:
         """Celery's spelling of ``options(...).delay(...)``; ``task_id`` is ``job_id``."""
+        if isinstance(args, str | bytes) or not isinstance(args, Sequence):
+            raise InvalidArguments(
+                f"{self.name}: apply_async takes its arguments as a tuple, (value,) for one, not {type(args).__name__}"
+            )
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise InvalidArguments(
+                f"{self.name}: apply_async takes named arguments as a dict, not {type(kwargs).__name__}"
+            )
         task = self.options(
             countdown=countdown,
             eta=eta,
@@ -256,6 +270,20 @@ class Task(Generic[P, R, C]):
         return JobHandle(self._app, job.id, self.spec, self._app.enqueue([job])[0].added)
 
     # --- inside
+
+    def _want_injected(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Refuses a plain call that would hand the function the place holder instead of what a worker injects."""
+        arguments = self.spec.arguments
+        try:
+            given = arguments.signature.bind_partial(*args, **kwargs).arguments
+        except TypeError:
+            return  # the function says it better
+        missing = [name for name in arguments.injected if name not in given]
+        if missing:
+            raise InvalidArguments(
+                f"{self.name}: a worker injects {', '.join(missing)}; a plain call must pass "
+                f"{', '.join(f'{name}=...' for name in missing)}"
+            )
 
     def _jobs(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> Iterator[Job]:
         if self._options.job_id is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,17 @@ def test_a_result_that_is_not_what_the_task_says_it_returns(app: Penstock, worki
     assert "what numbers returned is no list[int]: expected int, got str, at $[1]; " in said[1]
     assert "what either returned is no list[int] | tuple[int]: " in said[2]
     assert "secret" not in "".join(said)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1, "5", True, timedelta(seconds=-1)])
+def test_a_timeout_that_is_no_duration_is_refused(app: Penstock, wrong: Any) -> None:
+    job = app.send("f")
+    with pytest.raises(ConfigError, match=r"result\(timeout=\.\.\.\)"):
+        job.result(wrong)
+    with pytest.raises(ConfigError, match=r"result\(timeout=\.\.\.\)"):
+        asyncio.run(job.aresult(wrong))
+    with pytest.raises(ResultTimeout, match=r"in 0\.01 s"):
+        job.result(timedelta(milliseconds=10))
 
 
 def test_a_timeout_without_a_worker_says_what_would_help(app: Penstock, tmp_path: Path) -> None:

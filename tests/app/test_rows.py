@@ -29,11 +29,12 @@ def test_its_number_and_what_is_stored_are_told(
         return a
 
     rows: list[Any] = [(n,) for n in range(row)] + [("bad",), (1,)]
+
+    async def on_a_loop() -> None:
+        await add.adelay_many(rows)
+
     with pytest.raises(InvalidArguments) as caught:
-        if many == "delay_many":
-            add.delay_many(rows)
-        else:
-            asyncio.run(add.adelay_many(rows))
+        add.delay_many(rows) if many == "delay_many" else asyncio.run(on_a_loop())
     assert str(caught.value) == f"row {row}: add: argument 'a': expected int, got str; {told}"
     assert asyncio.run(count(app)) == stored
 

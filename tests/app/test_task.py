@@ -410,3 +410,23 @@ def test_by_name(app: Penstock, working: Working) -> None:
 async def _send(app: Penstock) -> Any:
     async with app:
         return await (await app.asend("tasks.add", 4, 5)).aresult(10)
+
+
+@pytest.mark.parametrize("args", [1, "ab", None, {"x": 1}])
+def test_apply_async_says_what_its_arguments_must_be(app: Penstock, args: Any) -> None:
+    @app.task(name="add")
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    with pytest.raises(
+        InvalidArguments, match=r"^add: apply_async takes its arguments as a tuple, \(value,\) for one"
+    ):
+        add.apply_async(args)
+    with pytest.raises(InvalidArguments, match=r"named arguments as a dict, not int$"):
+        add.apply_async((1, 2), 3)  # type: ignore[arg-type]
+
+
+def test_every_name_is_listed_before_it_is_loaded() -> None:
+    code = "import penstock as p, sys; print(set(p.__all__) <= set(dir(p)), 'penstock.app' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True False\n", "")

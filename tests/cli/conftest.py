@@ -26,7 +26,7 @@ def fail(word: str) -> None:
 
 @app.task(queue="mail", tags=("post",))
 def send(user_id: int) -> str:
-    print("sending", user_id)
+    print(f"sending {user_id}")
     return f"sent {user_id}"
 
 @app.task
@@ -35,12 +35,12 @@ def order(id: UUID, within: timedelta) -> str:
 
 @app.task
 async def hold() -> None:
-    print("holding", current_job().id)
+    print(f"holding {current_job().id}")
     await asyncio.sleep(3600)
 
 @app.task
 def stubborn(until_there: str) -> None:
-    print("stubborn", current_job().id)
+    print(f"stubborn {current_job().id}")
     while not pathlib.Path(until_there).exists():
         time.sleep(0.02)
 """

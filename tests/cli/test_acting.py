@@ -44,7 +44,9 @@ def test_enqueue_prints_the_id(shell: Shell) -> None:
     words = ["--queue", "mail", "--job-id", "order-1", "--tag", "a", "--tag", "b", "--priority", "9"]
     said = shell("enqueue", "tasks.send", '{"user_id": 3}', *words)
     assert (said.code, said.out, said.err) == (0, "mail:order-1\n", "")
-    assert shell("enqueue", "tasks.send", "[4]", *words).out == "mail:order-1\n"
+    again = shell("enqueue", "tasks.send", "[4]", *words)
+    assert (again.code, again.out) == (0, "mail:order-1\n")
+    assert again.err == "mail:order-1: a job of this id is stored already; nothing was added\n"
     told = shell("job", "mail:order-1", "--json").json()
     assert (told["tags"], told["priority"]) == (["a", "b"], 9)
     assert shell("-A", "tasks", "worker", "--burst").code == 0
@@ -190,7 +192,8 @@ def test_cancel_what_runs(shell: Shell) -> None:
     with shell.worker(PENSTOCK_LEASE="1") as worker:
         id = shell.enqueue("tasks.hold")
         worker.wait_for(f"holding {id}")
-        assert shell("cancel", "--task", "tasks.hold").out == "cancelled 1 job\n"
+        said = shell("cancel", "--task", "tasks.hold").out
+        assert said == "cancelled 0 jobs; asked 1 running job to stop (a thread decides itself)\n"
         from penstock import JobCancelled
 
         with pytest.raises(JobCancelled):
@@ -203,10 +206,15 @@ def test_a_running_job_is_asked_once(shell: Shell) -> None:
     with shell.worker() as worker:
         id = shell.enqueue("tasks.stubborn", str(end))
         worker.wait_for(f"stubborn {id}")
-        assert shell("cancel", "--queue", "default").out == "cancelled 1 job\n"
+        waits = shell.enqueue("tasks.add", 1, 2, countdown=3600)
+        said = shell("cancel", "--queue", "default").out
+        assert said == "cancelled 1 job; asked 1 running job to stop (a thread decides itself)\n"
+        assert shell.state(waits) == "cancelled"
         assert shell("job", id, "--json").json()["cancel_requested"] is True
         assert shell("cancel", "--queue", "default").out == "cancelled 0 jobs\n"
-        assert shell("cancel", id).out == "cancelled 1 of 1 job\n"
+        said = shell("cancel", id)
+        assert said.out == "cancelled 0 of 1 job; asked 1 running job to stop (a thread decides itself)\n"
+        assert said.code == 0
         end.touch()
         assert worker.end() == 0
 
@@ -216,7 +224,7 @@ def test_cancel_more_than_a_slice_over_several_queues(shell: Shell) -> None:
     ids = many(shell, count) + many(shell, 3, "mail")
     said = shell("cancel", "--task", "tasks.add")
     assert (said.code, said.out) == (0, f"cancelled {count + 3} jobs\n")
-    assert shell("jobs").out == "no such jobs\n"
+    assert shell("jobs").out == "no job waits, runs or is dead\n"
     assert shell.state(ids[-1]) == "cancelled"
 
 
@@ -225,7 +233,7 @@ def test_what_was_cancelled_does_not_hide_what_came_later(shell: Shell) -> None:
     assert shell("cancel", "--queue", "default").out == f"cancelled {3 * SLICE} jobs\n"
     many(shell, SLICE + 50)
     assert len(shell("jobs", "--json").json()) == SLICE + 50
-    assert shell("purge", "--queue", "default").out == f"purged {SLICE + 50} jobs\n"
+    assert shell("purge", "--queue", "default", "--yes").out == f"purged {SLICE + 50} jobs\n"
 
 
 # --- purge
@@ -234,12 +242,25 @@ def test_what_was_cancelled_does_not_hide_what_came_later(shell: Shell) -> None:
 def test_purge_what_waits_and_with_state_what_is_dead(shell: Shell) -> None:
     gone = dead(shell)
     many(shell, SLICE + 20)
-    said = shell("purge", "--queue", "default")
+    said = shell("purge", "--queue", "default", "--yes")
     assert (said.code, said.out) == (0, f"purged {SLICE + 20} jobs\n")
     assert shell("jobs", "--json").json()[0]["id"] == gone
-    assert shell("purge", "--state", "failed").out == "purged 1 job\n"
-    assert shell("jobs").out == "no such jobs\n"
+    assert shell("purge", "--state", "failed", "--yes").out == "purged 1 job\n"
+    assert shell("jobs").out == "no job waits, runs or is dead\n"
     assert shell("job", gone).code == 1
+
+
+def test_purge_on_a_filter_wants_yes_where_nobody_can_be_asked(shell: Shell) -> None:
+    ids = many(shell, 2)
+    said = shell("purge", "--queue", "default")
+    assert (said.code, said.out) == (2, "")
+    assert "without a terminal nobody can answer: say --yes" in said.err
+    assert said.err.count("\n") == 1
+    assert shell("purge", "--queue", "default", "--dry-run").code == 0
+    assert states(shell, ids) == ["ready", "ready"]
+    assert shell("purge", ids[0]).out == "purged 1 of 1 job\n"
+    assert "purge 1 job?" in at_a_terminal(shell, "purge", "--queue", "default", answer="y")
+    assert shell("jobs").out == "no job waits, runs or is dead\n"
 
 
 def test_purge_by_id_takes_whatever_nobody_holds(shell: Shell) -> None:
@@ -267,7 +288,7 @@ def test_a_job_that_nobody_can_read_is_seen_and_purged(shell: Shell) -> None:
     assert (job["id"], job["state"], job["task"]) == (id, "quarantined", None)
     assert "(undecodable)" in shell("dead").out
     assert "not JSON" in shell("job", id, "--body").out
-    assert shell("purge", "--state", "quarantined").out == "purged 1 job\n"
+    assert shell("purge", "--state", "quarantined", "--yes").out == "purged 1 job\n"
 
 
 # --- what all have in common
@@ -275,10 +296,13 @@ def test_a_job_that_nobody_can_read_is_seen_and_purged(shell: Shell) -> None:
 
 @pytest.mark.parametrize("verb", ["retry", "cancel", "purge"])
 def test_ids_or_a_filter(plain: Shell, verb: str) -> None:
-    for words in ([], ["--yes"], ["default:1", "--queue", "default"]):
+    for words in ([], ["--yes"]):
         said = plain(verb, *words)
         assert said.code == 2
-        assert "give ids or a filter such as --queue mail, not both" in said.err
+        assert "give their ids or a filter such as --queue mail (see " in said.err
+    said = plain(verb, "default:1", "--queue", "default")
+    assert said.code == 2
+    assert "give their ids or a filter, not both" in said.err
     assert plain(verb, "1234").code == 2
 
 

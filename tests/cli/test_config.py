@@ -90,3 +90,27 @@ def test_a_variable_that_is_no_setting_is_told_once_by_a_fleet_of_processes(plai
         assert workers.end() == 0
     assert workers.text.count("PENSTOCK_CONCURENCY in the environment is no setting") == 1
     assert plain("config", **variable).err.count("did you mean PENSTOCK_CONCURRENCY?") == 1
+
+
+def test_a_setting_that_is_wrong_is_told_by_its_place_and_not_by_a_line_of_code(plain: Shell) -> None:
+    file = plain.write("penstock.toml", "concurency = 3\n")
+    for words in (["-A", "tasks", "config"], ["config"], ["-A", "tasks", "worker"]):
+        said = plain(*words)
+        assert (said.code, said.out) == (2, "")
+        assert said.err == f"penstock: {file}: no setting 'concurency'; did you mean 'concurrency'?\n"
+    file.unlink()
+    said = plain("-A", "tasks", "config", PENSTOCK_LEASE="long")
+    assert said.err == "penstock: setting lease (PENSTOCK_LEASE): expected a number of seconds, got 'long'\n"
+    plain.write("own.py", "from penstock import Penstock\napp = Penstock('own', lease=0)\n")
+    said = plain("-A", "own", "config")
+    assert said.err.startswith(
+        "penstock: -A own: importing own failed at own.py:2: ConfigError: setting lease (code)"
+    )
+
+
+def test_in_one_folder_penstock_toml_counts_before_pyproject(plain: Shell) -> None:
+    plain.write("pyproject.toml", "[tool.penstock]\ngrace = 1\nlease = 7\n")
+    file = plain.write("penstock.toml", "grace = 2\n")
+    found = rows(plain)
+    assert (found["grace"]["value"], found["grace"]["source"]) == (2.0, str(file))
+    assert found["lease"]["source"] == "default"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 import redis
 
 from penstock import __version__
-from penstock.cli.doctor import unserved
+from penstock.cli.doctor import full, unserved
 from penstock.ports.broker import WorkerCard
 from penstock.ports.inspector import QueueCounts
-from tests.cli.shell import Shell
+from tests.cli.shell import PATIENCE_S, Shell
 
 JOB_FIELDS = [
     *(
@@ -182,6 +183,7 @@ def test_workers(shell: Shell) -> None:
         assert (card["concurrency"], card["state"], card["version"]) == (4, "running", __version__)
         assert datetime.fromisoformat(card["started_at"]) <= datetime.fromisoformat(card["seen_at"])
         said = shell("workers").out
+        assert "  done  not done  lost  " in said
         assert card["id"][:13] in said
         assert f":{worker.process.pid} " in said
         assert worker.end() == 0
@@ -229,6 +231,38 @@ def test_doctor_knows_that_a_quiet_worker_takes_nothing() -> None:
     assert "q9 (1) and 2 more; " in line
 
 
+def test_doctor_names_the_application_that_it_was_given(filled: tuple[Shell, dict[str, str]]) -> None:
+    shell, _ = filled
+    assert "start one: penstock -A tasks worker -Q mail\n" in shell("-A", "tasks", "doctor").out
+
+
+def test_doctor_finds_queues_whose_workers_are_all_full(shell: Shell) -> None:
+    with shell.worker("-c", "1", PENSTOCK_LEASE="1") as worker:
+        id = shell.enqueue("tasks.hold")
+        worker.wait_for(f"holding {id}")
+        for _ in range(2):
+            shell.enqueue("tasks.hold")
+        mono_until = time.monotonic() + PATIENCE_S
+        while (said := shell("doctor", "--json")).json()["full queues"] == "none":
+            assert time.monotonic() < mono_until
+        assert said.json()["full queues"] == (
+            "default (2 jobs waiting, 1 of 1 slot busy); see what holds them: penstock jobs --state running"
+        )
+        assert "full queues" in shell("doctor").out
+
+
+def test_a_queue_is_full_when_every_worker_of_it_is() -> None:
+    queues = [QueueCounts("a", ready=1), QueueCounts("b", scheduled=1), QueueCounts("c", ready=3)]
+    busy = WorkerCard("w", "app", queues=["a", "b"], concurrency=4, running=4)
+    idle = WorkerCard("x", "app", queues=["a"], concurrency=4, running=3)
+    quiet = WorkerCard("y", "app", queues=["a"], concurrency=4, running=1, state="quiet")
+    assert full(queues, [busy, idle]) == full(queues, []) == full([], [busy]) == ""
+    assert full(queues, [busy, quiet]).startswith("a (1 job waiting, 4 of 4 slots busy); ")
+    many = [QueueCounts(f"q{n}", ready=1) for n in range(12)]
+    card = WorkerCard("w", "app", queues=[each.queue for each in many], concurrency=1, running=1)
+    assert "q9 (1 job waiting, 1 of 1 slot busy) and 2 more; " in full(many, [card])
+
+
 def test_doctor_says_what_must_change(plain: Shell, start_redis: Any) -> None:
     server = start_redis(options={"maxmemory": "50mb", "maxmemory-policy": "allkeys-lru"})
     said = plain("doctor", "-b", server.url)
@@ -250,6 +284,18 @@ def test_doctor_finds_a_user_who_may_not_write(plain: Shell, start_redis: Any) -
     assert "NOPERM" in said.out or "permission" in said.out
 
 
+def test_doctor_knows_full_memory_from_a_lack_of_permission(plain: Shell, start_redis: Any) -> None:
+    server = start_redis()
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", "1mb")
+    said = plain("doctor", "-b", server.url, "--json")
+    assert said.code == 1
+    (problem,) = [each for each in said.json()["problems"] if "memory is full" in each]
+    assert "raise maxmemory" in problem
+    assert "may not write" not in said.words
+    assert said.json()["permissions"] == "not known: its memory is full"
+
+
 def test_doctor_finds_a_file_that_everybody_may_open(plain: Shell) -> None:
     assert plain("-A", "tasks", "enqueue", "tasks.add", "[1, 2]", "--countdown", "3600").code == 0
     file = plain.folder / "penstock.db"
@@ -261,11 +307,19 @@ def test_doctor_finds_a_file_that_everybody_may_open(plain: Shell) -> None:
 
 
 def test_looking_makes_no_file(plain: Shell) -> None:
-    for words in (["queues"], ["jobs"], ["workers"], ["doctor"], ["purge", "--queue", "x"]):
+    for words in (["queues"], ["jobs"], ["workers"], ["doctor"], ["purge", "--queue", "x", "--yes"]):
         said = plain(*words)
         assert (said.code, said.out) == (3, "")
         assert f"there is no file {plain.folder}/penstock.db" in said.err
     assert not (plain.folder / "penstock.db").exists()
+
+
+def test_nothing_at_all_is_not_called_no_such_jobs(shell: Shell) -> None:
+    shell.enqueue("tasks.add", 1, 2)
+    assert shell("dead").out == "no job is dead\n"
+    assert shell("dead", "--queue", "default").out == "no such jobs\n"
+    assert shell("purge", "--queue", "default", "--yes").code == 0
+    assert shell("jobs").out == "no job waits, runs or is dead\n"
 
 
 def test_memory_cannot_be_looked_into(plain: Shell) -> None:

@@ -25,6 +25,7 @@ def test_it_says_what_it_is_about_to_do(shell: Shell) -> None:
     assert f"penstock {__version__}  shop (tasks:app)" in text
     assert "  queues       default, mail\n" in text
     assert "  concurrency  3\n" in text
+    assert " is ready: queues default, mail, 3 slot(s), 6 task(s)\n" in text
     assert (
         "  tasks        tasks.add, tasks.fail, tasks.send, tasks.order, tasks.hold, tasks.stubborn\n" in text
     )

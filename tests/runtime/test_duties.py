@@ -123,6 +123,32 @@ def test_a_nudge_while_it_ticks() -> None:
     in_a_loop(main)
 
 
+def test_a_wait_that_is_cut_short() -> None:
+    class Duty(Service):
+        ticks = 0
+
+        async def tick(self) -> float:
+            self.ticks += 1
+            return 600.0
+
+    async def main() -> None:
+        duty = Duty()
+        duty.within(0.0)  # it waits for nothing yet
+        duty.start()
+        await until(lambda: duty._timer is not None)
+        duty.within(500.0)
+        timer = duty._timer
+        duty.within(550.0)
+        assert duty._timer is timer  # it comes sooner anyway
+        duty.within(0.01)
+        await until(lambda: duty.ticks == 2)
+        await until(lambda: duty._timer is not None)
+        await duty.stop()
+        assert duty._timer is None
+
+    in_a_loop(main)
+
+
 def test_a_duty_without_a_tick() -> None:
     with pytest.raises(NotImplementedError):
         asyncio.run(Service().tick())
@@ -523,6 +549,8 @@ def test_a_beat_carries_notes_and_keeps_them_when_it_fails() -> None:
         assert len(pulses) == len(beats) == 1
         held.clear()
         assert await leases.tick() == 5.0
+        leases._on_beat = lambda beat: held.append(delivery())
+        assert await leases.tick() == 1.0  # it came while the beat was under way
 
     in_a_loop(main)
 

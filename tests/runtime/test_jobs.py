@@ -331,6 +331,28 @@ def test_a_thread_that_is_slow_to_heed_its_timeout_ends_no_worker(
     assert "ignore their timeout" not in caplog.text
 
 
+def test_a_worker_that_was_idle_tells_soon_of_its_work(
+    app: Penstock, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.runtime.engine.BUSY_EVERY_S", 0.05)
+    go, beats = threading.Event(), threading.Semaphore(0)
+
+    @app.task
+    def work() -> None:
+        current_job().progress(1, 2)
+        assert go.wait(WITHIN_S)
+
+    # Idle it beats every 20 s, so whatever is seen before is due to the job.
+    with working(lease_s=60.0, on_beat=lambda longest_s: beats.release()):
+        assert beats.acquire(timeout=WITHIN_S)
+        job = work.delay()
+        try:
+            wait_for(lambda: job.progress() is not None, within_s=10)
+        finally:
+            go.set()
+        job.result(WITHIN_S)
+
+
 @pytest.mark.parametrize("supervised", [True, False])
 def test_too_many_stuck_threads_end_the_worker(
     app: Penstock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, supervised: bool

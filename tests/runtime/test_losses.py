@@ -182,4 +182,7 @@ def test_a_settlement_that_comes_too_late(
         worker = beside.worker
         worker._post(lambda: worker._engine._on_settled(1, [delivery()]))
         wait_for(lambda: worker._engine._lost == 1)
-    assert "came too late and were refused" in caplog.text
+    assert (
+        "came too late and were refused: the jobs belong to other workers now, or are stored no more ("
+        in caplog.text
+    )

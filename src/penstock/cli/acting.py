@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
@@ -38,6 +38,8 @@ class Action:
         act: Carries it out; returns the ids that it applied to.
         passes: How often a filter's jobs are looked for, while there are any.
         skip: Tells the jobs of a filter that it was carried out on already.
+        asks_running: Jobs that run are only asked; they are counted apart.
+        wants_yes: On a filter it wants ``--yes`` where nobody is there to be asked.
     """
 
     verb: str
@@ -47,13 +49,32 @@ class Action:
     act: Callable[[Opened, Sequence[JobRecord]], Awaitable[Sequence[str]]]
     passes: int = 1
     skip: Callable[[JobRecord], bool] = lambda _record: False
+    asks_running: bool = False
+    wants_yes: bool = False
+
+    async def carried_out(self, opened: Opened, records: Sequence[JobRecord]) -> Applied:
+        """Acts on these; tells which of them it applied to, and how many of those it has only asked."""
+        ids = set(await self.act(opened, records)) if records else set[str]()
+        asked = [record for record in records if record.id in ids and record.state is JobState.RUNNING]
+        return Applied(ids, len(asked) if self.asks_running else 0)
+
+
+class Applied(NamedTuple):
+    """What an action applied to: the ids, and how many of them were only asked to end."""
+
+    ids: set[str]
+    asked: int
+
+
+def _asked(number: int) -> str:
+    return f"; asked {count(number, 'running job')} to stop (a thread decides itself)" if number else ""
 
 
 def choosing(function: F) -> F:
     """The options of an action: ids or a filter, ``--dry-run`` and ``--yes``."""
     decorated: Any = function
     for decorate in (
-        click.option("--yes", is_flag=True, help="Do not ask."),
+        click.option("--yes", is_flag=True, help="Do not ask about a filter."),
         click.option("--dry-run", is_flag=True, help="Show the jobs that are meant and change nothing."),
         filters,
         click.argument("ids", nargs=-1),
@@ -72,10 +93,10 @@ def carry_out(
         click.UsageError: Neither ids nor a filter were given, or both.
         ConfigError: An id is none, or a state cannot be acted on so.
     """
-    if bool(ids) == chosen.names_any:
-        raise click.UsageError(
-            f"{action.verb} which jobs? give ids or a filter such as --queue mail, not both"
-        )
+    if not ids and not chosen.names_any:
+        raise click.UsageError(f"{action.verb} which jobs? give their ids or a filter such as --queue mail")
+    if ids and chosen.names_any:
+        raise click.UsageError(f"{action.verb} which jobs? give their ids or a filter, not both")
     for state in chosen.states:
         if state not in action.possible:
             raise click.UsageError(
@@ -85,6 +106,11 @@ def carry_out(
         for id in ids:
             queue_of(id)
         return ask(target, lambda opened: _named(opened, action, list(dict.fromkeys(ids)), dry_run))
+    if action.wants_yes and not (yes or dry_run or sys.stdin.isatty()):
+        raise click.UsageError(
+            f"{action.verb} on a filter asks first, and without a terminal nobody can answer: say --yes, or look with "
+            "--dry-run"
+        )
     return ask(target, lambda opened: _filtered(opened, action, chosen, dry_run, yes))
 
 
@@ -107,11 +133,11 @@ async def _named(opened: Opened, action: Action, ids: list[str], dry_run: bool) 
     if dry_run:
         _list(records)
         return Exit.FAILED if refused else Exit.DONE
-    applied = set(await action.act(opened, records)) if records else set[str]()
+    applied, asked = await action.carried_out(opened, records)
     for record in records:
         if record.id not in applied:
             click.echo(f"{record.id}: it has moved on meanwhile; look again", err=True)
-    print(f"{action.done} {len(applied):,} of {count(len(ids), 'job')}")
+    print(f"{action.done} {len(applied) - asked:,} of {count(len(ids), 'job')}{_asked(asked)}")
     return Exit.DONE if len(applied) == len(ids) else Exit.FAILED
 
 
@@ -126,16 +152,16 @@ async def _filtered(opened: Opened, action: Action, chosen: Filter, dry_run: boo
     if not yes and sys.stdin.isatty() and not await _confirmed(opened, action, chosen):
         print("nothing was changed")
         return Exit.FAILED
-    total = 0
+    total = asked = 0
     for _ in range(action.passes):
-        applied = 0
+        before = total
         async for records in chosen.scan(opened.inspector, action.states):
-            left = [record for record in records if not action.skip(record)]
-            applied += len(await action.act(opened, left)) if left else 0
-        total += applied
-        if not applied:
+            applied = await action.carried_out(opened, [each for each in records if not action.skip(each)])
+            total += len(applied.ids)
+            asked += applied.asked
+        if total == before:
             break
-    print(f"{action.done} {count(total, 'job')}")
+    print(f"{action.done} {count(total - asked, 'job')}{_asked(asked)}")
     return Exit.DONE
 
 

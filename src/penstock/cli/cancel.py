@@ -21,7 +21,9 @@ from penstock.ports.inspector import Cancelling
 def command(target: Target, /, ids: tuple[str, ...], chosen: Filter, dry_run: bool, yes: bool) -> int:
     """Cancel jobs, by their ids or a filter: those that wait end at once, those that run are asked to."""
     states = (JobState.SCHEDULED, JobState.READY, JobState.RUNNING)
-    action = Action("cancel", "cancelled", states, frozenset(states), _cancel, PASSES, _asked)
+    action = Action(
+        "cancel", "cancelled", states, frozenset(states), _cancel, PASSES, _asked, asks_running=True
+    )
     return carry_out(target, action, ids, chosen, dry_run=dry_run, yes=yes)
 
 

@@ -6,10 +6,9 @@ import click
 
 from penstock.cli.asking import ask
 from penstock.cli.filters import Filter, filters
-from penstock.cli.jobs import show
+from penstock.cli.jobs import DEAD, show
 from penstock.cli.target import Target
 from penstock.cli.words import words
-from penstock.core.lifecycle import JobState
 
 
 @click.command()
@@ -20,4 +19,4 @@ from penstock.core.lifecycle import JobState
 @click.pass_obj
 def command(target: Target, /, chosen: Filter, limit: int | None, as_json: bool) -> None:
     """What failed for good or could not be read. `penstock job ID` tells more, `penstock retry ID` runs it again."""
-    ask(target, lambda opened: show(opened, chosen, (JobState.FAILED, JobState.QUARANTINED), limit, as_json))
+    ask(target, lambda opened: show(opened, chosen, DEAD, limit, as_json))

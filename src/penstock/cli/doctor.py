@@ -30,7 +30,7 @@ _MOST_NAMES: Final = 10
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 @click.pass_obj
 def command(target: Target, /, as_json: bool) -> int:
-    """Check the broker's settings, version, clock, permissions and unserved queues; say what to change.
+    """Check the broker's settings, version, clock, permissions, unserved and full queues; say what to change.
 
     The exit code is 1 where something must change.
     """
@@ -65,7 +65,8 @@ async def _examine(target: Target, opened: Opened, fields: dict[str, object]) ->
     fields["dead jobs"] = sum(each.failed for each in queues)
     fields["quarantined"] = sum(each.quarantined for each in queues)
     fields["workers"] = len(workers)
-    found = [*opened.warnings, *problems, *unserved(queues, workers)]
+    fields["full queues"] = full(queues, workers) or "none"
+    found = [*opened.warnings, *problems, *unserved(queues, workers, target.reference or "...")]
     if abs(ahead_s) > CLOCK_TOLERATED_S:
         found.append(
             f"the broker's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s >= 0 else 'behind'} this machine's, "
@@ -74,7 +75,27 @@ async def _examine(target: Target, opened: Opened, fields: dict[str, object]) ->
     return found
 
 
-def unserved(queues: Sequence[QueueCounts], workers: Sequence[WorkerCard]) -> list[str]:
+def full(queues: Sequence[QueueCounts], workers: Sequence[WorkerCard]) -> str:
+    """Where jobs wait while every worker of their queue runs as many as it can: a rush, or jobs that hang.
+
+    No problem by itself, so it changes no exit code. Workers tell what they run with each beat, so it may be a few
+    seconds old.
+    """
+    found: list[str] = []
+    for each in queues:
+        taking = [card for card in workers if card.state == "running" and each.queue in card.queues]
+        if each.ready and taking and all(card.running >= card.concurrency for card in taking):
+            slots = sum(card.concurrency for card in taking)
+            found.append(
+                f"{each.queue} ({count(each.ready, 'job')} waiting, {slots:,} of {count(slots, 'slot')} busy)"
+            )
+    if not found:
+        return ""
+    more = f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
+    return f"{', '.join(found[:_MOST_NAMES])}{more}; see what holds them: penstock jobs --state running"
+
+
+def unserved(queues: Sequence[QueueCounts], workers: Sequence[WorkerCard], app: str = "...") -> list[str]:
     """A line where jobs are ready on queues that nobody takes from; a quiet or stopping worker takes nothing."""
     served = {name for card in workers if card.state == "running" for name in card.queues}
     left = [each for each in queues if each.ready and each.queue not in served]
@@ -84,4 +105,4 @@ def unserved(queues: Sequence[QueueCounts], workers: Sequence[WorkerCard]) -> li
     more = f" and {len(left) - _MOST_NAMES} more" if len(left) > _MOST_NAMES else ""
     names = ",".join(each.queue for each in left[:_MOST_NAMES])
     line = f"no running worker serves {count(len(left), 'queue')} with ready jobs: {shown}{more}; "
-    return [f"{line}start one: penstock -A ... worker -Q {names}"]
+    return [f"{line}start one: penstock -A {app} worker -Q {names}"]

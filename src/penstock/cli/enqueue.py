@@ -15,6 +15,7 @@ from penstock.cli.asking import GIVE_UP_AFTER_S
 from penstock.cli.target import Target
 from penstock.cli.words import words
 from penstock.errors import BrokerUnavailable, InvalidArguments, UnknownTask
+from penstock.handle import JobHandle
 
 
 @click.command()
@@ -48,16 +49,19 @@ def command(target: Target, /, name: str, arguments: str, **options: Any) -> Non
         near = difflib.get_close_matches(name, list(app.tasks), n=3, cutoff=0.4) or list(app.tasks)[:5]
         raise UnknownTask(f"{app.reference} has no task {name!r}; it has {', '.join(near) or 'none'}")
     options["tags"] = options["tags"] or None
-    print(asyncio.run(_send(app, name, args, kwargs, options)))
+    job = asyncio.run(_send(app, name, args, kwargs, options))
+    print(job.id)
+    if not job.added:
+        click.echo(f"{job.id}: a job of this id is stored already; nothing was added", err=True)
 
 
 async def _send(
     app: Penstock, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
-) -> str:
+) -> JobHandle[Any]:
     async with app:
         try:
             async with asyncio.timeout(GIVE_UP_AFTER_S):
-                return (await app.asend(name, *args, options=options, **kwargs)).id
+                return await app.asend(name, *args, options=options, **kwargs)
         except TimeoutError as error:
             raise BrokerUnavailable(
                 f"{app.address.shown()}: no answer within {GIVE_UP_AFTER_S:g} s; whether the job is stored is unknown"

@@ -17,6 +17,7 @@ from penstock.core.job import JobRecord
 from penstock.core.lifecycle import JobState
 
 LIMIT: Final = 50
+DEAD: Final = (JobState.FAILED, JobState.QUARANTINED)
 _ERROR_LENGTH: Final = 60
 
 
@@ -40,7 +41,8 @@ async def show(
         return
     rows, more = await _first(opened, chosen, states, LIMIT if limit is None else limit)
     if not rows:
-        print("no such jobs")
+        none = "no job is dead" if states == DEAD else "no job waits, runs or is dead"
+        print("no such jobs" if chosen.names_any else none)
         return
     print_table(["id", "task", "state", "attempt", "when", "error"], rows)
     if more:

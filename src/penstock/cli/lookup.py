@@ -11,6 +11,7 @@ from typing import Final
 from penstock.app import Penstock
 from penstock.cli.lines import one_line
 from penstock.errors import ConfigError
+from penstock.settings import OutsideError
 
 _MOST_NAMES: Final = 5
 
@@ -63,6 +64,8 @@ def _import(name: str, reference: str) -> ModuleType:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise ConfigError(f"-A {reference}: there is no module {error.name!r}{_nearby(name)}") from error
         raise _broken(name, reference, error) from error
+    except OutsideError:  # its text names the file or the variable, which the user's code has no part in
+        raise
     except (Exception, SystemExit) as error:
         raise _broken(name, reference, error) from error
 

@@ -22,8 +22,12 @@ _HELD_BY_NOBODY: Final = frozenset(JobState) - {JobState.RUNNING}
 @choosing
 @click.pass_obj
 def command(target: Target, /, ids: tuple[str, ...], chosen: Filter, dry_run: bool, yes: bool) -> int:
-    """Delete jobs without a trace, by their ids or a filter: those that wait, or with --state others."""
-    action = Action("purge", "purged", (JobState.SCHEDULED, JobState.READY), _HELD_BY_NOBODY, _purge, PASSES)
+    """Delete jobs without a trace, by their ids or a filter: those that wait, or with --state others.
+
+    On a filter it asks first; without a terminal it wants --yes.
+    """
+    states = (JobState.SCHEDULED, JobState.READY)
+    action = Action("purge", "purged", states, _HELD_BY_NOBODY, _purge, PASSES, wants_yes=True)
     return carry_out(target, action, ids, chosen, dry_run=dry_run, yes=yes)
 
 

@@ -55,7 +55,19 @@ async def _show(opened: Opened, as_json: bool) -> None:
         return
     short = len({card.id[:_SHORT_ID] for card in workers}) == len(workers)
     print_table(
-        ["id", "app", "host:pid", "state", "queues", "running", "done", "failed", "lost", "started", "seen"],
+        [
+            "id",
+            "app",
+            "host:pid",
+            "state",
+            "queues",
+            "running",
+            "done",
+            "not done",
+            "lost",
+            "started",
+            "seen",
+        ],
         [_row(card, card.id[:_SHORT_ID] if short else card.id) for card in workers],
     )
 

@@ -29,7 +29,7 @@ from penstock.runtime.executor import Executor
 from penstock.runtime.feeder import LONGEST_WAIT_S, Feeder
 from penstock.runtime.gate import Gate
 from penstock.runtime.lanes import LaneRunner, LoopLane, ThreadLane
-from penstock.runtime.leases import Leases
+from penstock.runtime.leases import BUSY_EVERY_S, Leases
 from penstock.runtime.maintenance import Maintenance
 from penstock.runtime.resources import ResourcePool
 from penstock.runtime.run import Home, Run, shell_of
@@ -202,6 +202,8 @@ class Engine:
             self._settler.add([Release(delivery) for delivery in deliveries])
         else:
             self._executor.admit(deliveries)
+            # Where this worker was idle, its next beat is seconds away.
+            self._leases.within(BUSY_EVERY_S)
 
     def _to_gate(self, run: Run) -> None:
         self._gate.add(run)

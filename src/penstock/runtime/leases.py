@@ -62,4 +62,5 @@ class Leases(Service):
             raise
         self._on_beat(beat)
         self._pulse()
-        return min(self._lease_s / 3, BUSY_EVERY_S) if holding else self._lease_s / 3
+        # Not ``holding``: what has come meanwhile waits for the next beat.
+        return min(self._lease_s / 3, BUSY_EVERY_S) if self._holding() else self._lease_s / 3

@@ -63,6 +63,7 @@ class Service:
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self._backoff = Backoff(self.name)
 
     async def tick(self) -> float:
@@ -72,6 +73,16 @@ class Service:
     def nudge(self) -> None:
         """Makes the next tick come at once."""
         self._nudge.set()
+
+    def within(self, wait_s: float) -> None:
+        """Makes a tick that is waited for come at most so much later; one that comes sooner stays. On its loop."""
+        timer = self._timer
+        if timer is not None and timer.when() > asyncio.get_running_loop().time() + wait_s:
+            timer.cancel()
+            self._wake_in(wait_s)
+
+    def _wake_in(self, wait_s: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._nudge.set)
 
     def start(self) -> None:
         """Begins to tick."""
@@ -100,11 +111,12 @@ class Service:
     async def _pause(self, wait_s: float) -> None:
         if self._nudge.is_set():
             return
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(wait_s, self._nudge.set)
+        self._wake_in(wait_s)
         try:
             await self._nudge.wait()
         finally:
+            timer, self._timer = self._timer, None
+            assert timer is not None
             timer.cancel()
 
 

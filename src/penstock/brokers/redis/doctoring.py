@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from penstock.brokers.redis.broker import RedisBroker
 from penstock.brokers.redis.scripts import Command
@@ -26,16 +26,37 @@ async def examine(broker: RedisBroker) -> Facts:
     finally:
         await link.close()
     info = {} if isinstance(told, ResponseError) else _read(told)
-    problems = [f"this user may not write: {may_write}"] if isinstance(may_write, ResponseError) else []
+    problems = [_refused(may_write)] if isinstance(may_write, ResponseError) else []
     return Facts(
         _server(info),
         int(now[0]) + int(now[1]) / 1e6 - wall_middle,
         [
-            ("permissions", "not enough" if problems else "may run scripts and write"),
+            ("permissions", _permissions(may_write)),
             *((shown, info[name]) for shown, name in _SHOWN.items() if info.get(name)),
         ],
         problems,
     )
+
+
+def _permissions(answer: object) -> str:
+    if not isinstance(answer, ResponseError):
+        return "may run scripts and write"
+    return "not known: its memory is full" if _is_full(answer) else "not enough"
+
+
+def _refused(error: ResponseError) -> str:
+    """What a refused write means, and what to do."""
+    if _is_full(error):
+        return (
+            "its memory is full (maxmemory), so it takes no new jobs: raise maxmemory, or let go of jobs (penstock "
+            "queues counts them, penstock purge deletes them; a lower result_ttl keeps results for less long)"
+        )
+    return f"this user may not write: {error}"
+
+
+def _is_full(error: ResponseError) -> bool:
+    # Out of a script, an older server's answer has the words and not the type.
+    return isinstance(error, OutOfMemoryError) or "used memory > 'maxmemory'" in str(error)
 
 
 _SHOWN = {

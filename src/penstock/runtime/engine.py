@@ -186,7 +186,7 @@ class Engine:
             self.quiet()
         for service in (self._feeder, self._leases, self._maintenance):
             service.start()
-        log.info("worker %s is ready: queues %s, %d slots, %d tasks", self._consumer.id[:13],
+        log.info("worker %s is ready: queues %s, %d slot(s), %d task(s)", self._consumer.id[:13],
                  ", ".join(self._settings.queues), self._settings.concurrency, len(self._registry))  # fmt: skip
 
     def quiet(self) -> None:
@@ -219,8 +219,8 @@ class Engine:
     def _on_settled(self, count: int, lost: Sequence[Delivery]) -> None:
         if lost:
             self._lost += len(lost)
-            log.warning("%d settlement(s) came too late and were refused: the jobs belong to other workers now (%s)",
-                        len(lost), ", ".join(delivery.id for delivery in lost[:5]))  # fmt: skip
+            log.warning("%d settlement(s) came too late and were refused: the jobs belong to other workers now, or are "
+                        "stored no more (%s)", len(lost), ", ".join(delivery.id for delivery in lost[:5]))  # fmt: skip
         self._feeder.changed()
 
     def _on_empty(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from penstock import (
     BrokerMisconfigured,
+    BrokerRejected,
     BrokerUnavailable,
     JobState,
     Penstock,
@@ -178,7 +179,10 @@ def test_stopped_before_it_began(app: Penstock) -> None:
     assert beside.end() == 0
 
 
-def test_it_waits_for_a_broker_that_is_not_there_yet(app: Penstock, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("refusal", [BrokerUnavailable, BrokerRejected])
+def test_it_waits_for_a_broker_that_is_not_there_yet_or_full(
+    app: Penstock, caplog: pytest.LogCaptureFixture, refusal: type[BrokerUnavailable | BrokerRejected]
+) -> None:
     caplog.set_level(logging.INFO)
     fails = [2, 2]
 
@@ -189,13 +193,13 @@ def test_it_waits_for_a_broker_that_is_not_there_yet(app: Penstock, caplog: pyte
         async def later_open() -> object:
             if fails[0]:
                 fails[0] -= 1
-                raise BrokerUnavailable("nobody is there")
+                raise refusal("nobody is there")
             return await open_()
 
         async def later_consumer(*args: object, **kwargs: object) -> object:
             if fails[1]:
                 fails[1] -= 1
-                raise BrokerUnavailable("gone again")
+                raise refusal("gone again")
             return await consumer(*args, **kwargs)  # type: ignore[arg-type]
 
         broker.open, broker.consumer = later_open, later_consumer  # type: ignore[assignment,method-assign]

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Final
 
 from penstock.core.spec import TaskSpec
-from penstock.errors import BrokerMisconfigured, BrokerUnavailable
+from penstock.errors import BrokerMisconfigured, BrokerRejected, BrokerUnavailable
 from penstock.ports.broker import Broker, Consumer, WorkerCard
 from penstock.runtime.engine import (
     CLOSE_WITHIN_S,
@@ -41,6 +41,8 @@ from penstock.runtime.worker_settings import WorkerSettings
 
 log = logging.getLogger("penstock.worker")
 
+# Disk or memory may be full: whoever makes room need not start the worker as well. It goes on then, as one that runs.
+NOT_YET: Final = (BrokerUnavailable, BrokerRejected)
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 
@@ -236,12 +238,12 @@ class Worker:
             await broker.close()
 
     async def _open(self, broker: Broker) -> bool:
-        """Connects, waiting for a broker that is not there yet; False when stopped meanwhile."""
+        """Connects, waiting for a broker that is not there yet or has no room; False when stopped meanwhile."""
         backoff = Backoff("connect")
         while not self._stopping.begun.is_set():
             try:
                 warnings = await broker.open()
-            except BrokerUnavailable as error:
+            except NOT_YET as error:
                 wait_s = backoff.failed(error)
                 await either(self._stopping.begun.wait(), wait_s)
                 continue
@@ -266,7 +268,7 @@ class Worker:
                     card=self._card(),
                     id=settings.consumer_id,
                 )
-            except BrokerUnavailable as error:
+            except NOT_YET as error:
                 await asyncio.sleep(backoff.failed(error))
         return None
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from penstock.core.retry import Reject, Retry, RetryLater
 from penstock.core.settlement import Again, Cancelled, Cause, Dead, Defer, Done, Release, Settlement
 from penstock.core.spec import TaskSpec
+from penstock.runtime.lanes import acall, call
 from penstock.runtime.outcome import as_data, failed, not_begun, succeeded, unknown
+from penstock.runtime.resources import Resource, ResourcePool
 from penstock.runtime.run import Ask, CurrentJob, Run
 from tests.runtime.bench import delivery, run_of, spec_of
 
@@ -156,6 +159,52 @@ def test_the_log_says_when_it_runs_again(caplog: pytest.LogCaptureFixture, wait_
     assert f"It runs again in {words} and up to 24 times more; to stop it: penstock cancel default:" in first
     assert later.endswith("h") or "It runs again in" in later
     assert "secret" not in first + later
+
+
+def test_the_log_shows_the_tasks_frames_alone(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> None:
+        raise ValueError("x")
+
+    async def abroken() -> None:
+        broken()
+
+    for function in (broken, abroken):
+        run = run_of(spec_of(function, retry=False))
+        pool = ResourcePool()
+        settlement = asyncio.run(acall(run, pool)) if function is abroken else call(run, pool)
+        assert isinstance(settlement, Dead)
+        assert settlement.error.traceback.splitlines()[1].startswith(f'  File "{__file__}"')
+    assert caplog.text.count("Traceback (most recent call last):") == 2
+    assert "lanes.py" not in caplog.text
+
+
+def test_the_log_shows_both_errors_where_closing_failed_too(caplog: pytest.LogCaptureFixture) -> None:
+    def resource() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            raise RuntimeError("closing")
+
+    made = Resource(resource, "job")
+
+    def broken() -> None:
+        made.get()
+        raise ValueError("job")
+
+    call(run_of(spec_of(broken, retry=False)), ResourcePool())
+    assert "ValueError: job" in caplog.text
+    assert "RuntimeError: closing" in caplog.text
+    for text in caplog.text.split("Traceback (most recent call last):\n")[1:]:
+        assert "penstock/runtime/" not in text.splitlines()[0]
+
+
+def test_an_error_of_penstocks_own_keeps_its_frames(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        CurrentJob(run_of(SPEC)).progress(float("nan"))
+    except ValueError as error:
+        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # the test's
+        failed(run_of(SPEC), error)
+    assert "in progress" in caplog.text
 
 
 def test_an_error_as_data() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
 import traceback
+from pathlib import Path
 from typing import Final
 
 from penstock.core.job import Delivery, JobError, plain_text
@@ -31,6 +33,7 @@ log = logging.getLogger("penstock.worker")
 _MESSAGE_LENGTH: Final = 2_000
 _NAME_LENGTH: Final = 300
 _TRACEBACK_LENGTH: Final = 16_000
+_OWN_FILES: Final = str(Path(__file__).parent) + os.sep
 UNKNOWN_FIRST_WAIT_S: Final = 10.0
 UNKNOWN_LONGEST_WAIT_S: Final = 300.0
 UNKNOWN_FOR_S: Final = 86_400.0
@@ -67,6 +70,7 @@ def failed(run: Run, error: BaseException) -> Settlement:
     """The settlement of a run that ended in ``error``."""
     delivery = run.delivery
     asked = run.ask
+    _trim(error)
     if isinstance(error, asyncio.CancelledError) and asked is not None:
         if asked is Ask.CANCEL:
             return Cancelled(delivery)
@@ -90,6 +94,17 @@ def failed(run: Run, error: BaseException) -> Settlement:
             return Dead(delivery, as_data(error), Cause.REJECTED)
         case _:
             return _again_or_dead(run, error)
+
+
+def _trim(error: BaseException) -> None:
+    """Takes the frames of the worker off the top of its traceback: the reader wants the task's."""
+    for each in (error, error.__context__):  # the job's own error, where closing its resources failed too
+        if each is not None:
+            frames = each.__traceback__
+            while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OWN_FILES):
+                frames = frames.tb_next
+            if frames is not None:  # else the error is Penstock's, and nothing would be left
+                each.__traceback__ = frames
 
 
 def _again_or_dead(run: Run, error: BaseException) -> Settlement:
@@ -134,11 +149,7 @@ def _timed_out(run: Run) -> TimedOut:
 
 def as_data(error: BaseException) -> JobError:
     """An error as it is stored: its type's name, its text and its traceback, each bounded."""
-    frames = error.__traceback__
-    # The first frame is the lane's own call; the reader wants the task's.
-    if frames is not None and frames.tb_next is not None:
-        frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frames))
+    text = "".join(traceback.format_exception(error))
     try:
         message = str(error)
     except Exception as failure:

@@ -184,10 +184,13 @@ class SQLiteConsumer:
             self._member.card = card
         self._member.card.seen_at = self._broker.now()
         # A mark that a job has started must not be lost: at most once, and how often it crashed, hang on it.
-        return await self._broker.writer.run(
+        answer = await self._broker.writer.run(
             lambda database, now: leasing.beat(database, now, self._member, notes, holding),
             durable=any(isinstance(note, Started) for note in notes),
         )
+        for token in answer.lost:
+            self._member.keys.pop(token, None)
+        return answer
 
     async def close(self) -> None:
         if self._closed:

@@ -2,7 +2,7 @@
 
 A producer has one call under way at a time. An unanswered call is sent again with its number, and the broker adds
 nothing twice. Blocking callers have a connection for each thread; async callers one for each event loop, on which
-concurrent calls share round trips.
+concurrent calls for one queue share round trips. What the broker refuses is told to its own caller alone.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from penstock.core.job import Enqueued, Job, Origin
-from penstock.errors import BrokerUnavailable
+from penstock.errors import BrokerRejected, BrokerUnavailable
 from penstock.ids import new_id
 from penstock.ports.broker import BlockingProducer, Broker
 
 SLICE: Final = 500
 """Jobs in one call at the most; each call is all or nothing where the broker can."""
+
+WHOLE_BYTES: Final = 1 << 20
+"""Bytes of bodies, of at most ``Capabilities.batch`` jobs, that every broker stores whole or not at all."""
 
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5
@@ -107,72 +110,109 @@ class BlockingEnqueue:
         self._local = threading.local()
 
 
+class _Call(NamedTuple):
+    jobs: Sequence[Job]
+    answer: asyncio.Future[Sequence[Enqueued]]
+
+
 class AsyncEnqueue:
-    """``enqueue`` for one event loop: calls that come while one is under way go together in the next."""
+    """``enqueue`` for one event loop: calls for one queue that come while one is under way go together in the next."""
+
+    def __init__(self, broker: Broker, timeout_s: float) -> None:
+        self._broker = broker
+        self._timeout_s = timeout_s
+        self._lines: dict[str, _AsyncLine] = {}
+
+    async def enqueue(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
+        """As ``BlockingEnqueue.enqueue``. A cancelled call may have been stored."""
+        if not jobs:
+            return []
+        queue = jobs[0].queue
+        if len(jobs) > 1 and any(job.queue != queue for job in jobs):
+            alone = _AsyncLine(self._broker, self._timeout_s)
+            return await alone.ask(jobs, time.monotonic() + self._timeout_s)
+        line = self._lines.get(queue)
+        if line is None:
+            line = self._lines[queue] = _AsyncLine(self._broker, self._timeout_s)
+        return await line.enqueue(jobs)
+
+
+class _AsyncLine:
+    """One queue's calls on one event loop: a name and a count, and who waits while a call is under way."""
 
     def __init__(self, broker: Broker, timeout_s: float) -> None:
         self._broker = broker
         self._timeout_s = timeout_s
         self._producer = new_id()
         self._number = 0
-        self._waiting: list[tuple[Sequence[Job], asyncio.Future[Sequence[Enqueued]]]] = []
+        self._waiting: list[_Call] = []
         self._task: asyncio.Task[None] | None = None
+        # Of the last call: it went out more than once, so that what it was told in the end is not all there is to it.
+        self._repeated = False
 
     async def enqueue(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
-        """As ``BlockingEnqueue.enqueue``. A cancelled call may have been stored."""
+        """Stores jobs of this queue, together with those of others."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Sequence[Enqueued]] = loop.create_future()
-        self._waiting.append((jobs, future))
+        answer: asyncio.Future[Sequence[Enqueued]] = loop.create_future()
+        self._waiting.append(_Call(jobs, answer))
         if self._task is None:
             self._task = loop.create_task(self._flush(), name="penstock-enqueue")
-        return await future
+        return await answer
 
     async def _flush(self) -> None:
         try:
             while self._waiting:
-                await self._send(self._take())
+                calls = self._take()
+                try:
+                    await self._send(calls, time.monotonic() + self._timeout_s)
+                finally:  # a cancelled flush must not leave its callers waiting
+                    for call in calls:
+                        if not call.answer.done():
+                            call.answer.set_exception(BrokerUnavailable("closed"))
         finally:
             self._task = None
 
-    def _take(self) -> list[tuple[Sequence[Job], asyncio.Future[Sequence[Enqueued]]]]:
-        count = size = 0
+    def _take(self) -> list[_Call]:
+        """The next callers: no more together than a broker stores whole or not at all."""
+        count = size = weight = 0
         for jobs, _ in self._waiting:
-            if size and size + len(jobs) > SLICE:
+            size += len(jobs)
+            weight += sum([len(job.body) for job in jobs])
+            if count and (size > self._broker.capabilities.batch or weight > WHOLE_BYTES):
                 break
             count += 1
-            size += len(jobs)
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         return taken
 
-    async def _send(self, calls: Sequence[tuple[Sequence[Job], asyncio.Future[Sequence[Enqueued]]]]) -> None:
-        jobs = [job for those, _ in calls for job in those]
+    async def _send(self, calls: Sequence[_Call], mono_until: float) -> None:
         try:
-            answers = await self._answered(jobs)
-        except BaseException as error:  # goes to each caller; a cancelled flush must not leave them waiting
-            for _, future in calls:
-                if not future.done():
-                    future.set_exception(
-                        error if isinstance(error, Exception) else BrokerUnavailable("closed")
-                    )
-            if not isinstance(error, Exception):
-                raise
+            answers = await self.ask([job for call in calls for job in call.jobs], mono_until)
+        except Exception as error:
+            if isinstance(error, BrokerRejected) and len(calls) > 1 and not self._repeated:
+                # Nothing of it is stored, and perhaps only one of them is what the broker does not want.
+                for call in calls:
+                    if not call.answer.done():
+                        await self._send([call], mono_until)
+                return
+            for call in calls:
+                if not call.answer.done():
+                    call.answer.set_exception(error)
             return
         at = 0
-        for those, future in calls:
-            if not future.done():
-                future.set_result(answers[at : at + len(those)])
-            at += len(those)
+        for call in calls:
+            if not call.answer.done():
+                call.answer.set_result(answers[at : at + len(call.jobs)])
+            at += len(call.jobs)
 
-    async def _answered(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
+    async def ask(self, jobs: Sequence[Job], mono_until: float) -> Sequence[Enqueued]:
+        """One numbered call, repeated until it is answered or the time is up."""
         self._number += 1
         origin = Origin(self._producer, self._number)
-        mono_until = time.monotonic() + self._timeout_s
         waits = pauses()
+        self._repeated = False
         while True:
             try:
-                async with asyncio.timeout_at(
-                    asyncio.get_running_loop().time() + mono_until - time.monotonic()
-                ):
+                async with asyncio.timeout(mono_until - time.monotonic()):
                     return await self._broker.enqueue(jobs, origin)
             except BrokerUnavailable:
                 pause_s = next(waits)
@@ -182,6 +222,7 @@ class AsyncEnqueue:
             except TimeoutError:
                 self._producer, self._number = new_id(), 0
                 raise BrokerUnavailable(f"the broker gave no answer within {self._timeout_s:g} s") from None
+            self._repeated = True
             await asyncio.sleep(pause_s)
 
 

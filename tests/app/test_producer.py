@@ -6,14 +6,19 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+import redis
 
-from penstock import BrokerUnavailable, Penstock
+from penstock import BrokerRejected, BrokerUnavailable, Penstock
 from penstock.brokers import connect, connect_blocking
+from penstock.brokers.redis import enqueueing as redis_enqueueing
+from penstock.brokers.redis.broker import RedisBroker
+from penstock.brokers.redis.keys import QueueKeys
 from penstock.core.job import Enqueued, Job, Origin
-from penstock.ports.broker import BlockingProducer
-from penstock.producer import SLICE, AsyncEnqueue, BlockingEnqueue, slices
+from penstock.ports.broker import BlockingProducer, Capabilities
+from penstock.producer import SLICE, WHOLE_BYTES, AsyncEnqueue, BlockingEnqueue, slices
 
 
 class LosesReplies:
@@ -105,33 +110,117 @@ def test_every_thread_has_its_own_line(app: Penstock) -> None:
     enqueue.close()
 
 
-def test_concurrent_async_calls_share_round_trips(app: Penstock) -> None:
-    class Counting:
-        def __init__(self) -> None:
-            self.real = connect(app.address)
-            self.calls: list[int] = []
+class Refuses:
+    """The real broker, which refuses queues and jobs named bad and notes what it is asked."""
 
-        async def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
-            self.calls.append(len(jobs))
-            return await self.real.enqueue(jobs, origin)
+    def __init__(self, app: Penstock, unanswered: int = 0) -> None:
+        self.real = connect(app.address)
+        self.capabilities = self.real.capabilities
+        self.calls: list[tuple[Origin, list[str]]] = []
+        self.unanswered = unanswered
 
-    async def main() -> list[int]:
-        broker = Counting()
+    async def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
+        self.calls.append((origin, [job.id for job in jobs]))
+        await asyncio.sleep(0)
+        if self.unanswered:
+            self.unanswered -= 1
+            raise BrokerUnavailable("the reply was lost")
+        if any("bad" in job.id for job in jobs):
+            raise BrokerRejected("refused")
+        return await self.real.enqueue(jobs, origin)
+
+
+def gathered(broker: Refuses, *calls: list[Job]) -> list[Any]:
+    async def main() -> list[Any]:
         await broker.real.open()
         enqueue = AsyncEnqueue(broker, 5)  # type: ignore[arg-type]  # only enqueue is asked of it
-        answers = await asyncio.gather(*(enqueue.enqueue([job(str(number))]) for number in range(1_200)))
-        assert [answer[0].id for answer in answers] == [f"default:{number}" for number in range(1_200)]
+        told = await asyncio.gather(*(enqueue.enqueue(jobs) for jobs in calls), return_exceptions=True)
         await broker.real.close()
-        return broker.calls
+        return [each if isinstance(each, Exception) else [answer.id for answer in each] for each in told]
 
-    calls = asyncio.run(main())
-    assert sum(calls) == 1_200
-    assert len(calls) <= 1_200 / SLICE + 2
+    return asyncio.run(main())
+
+
+def test_concurrent_async_calls_share_round_trips(app: Penstock) -> None:
+    broker = Refuses(app)
+    told = gathered(broker, *([job(str(number))] for number in range(1_200)))
+    assert told == [[f"default:{number}"] for number in range(1_200)]
+    sizes = [len(ids) for _, ids in broker.calls]
+    assert sum(sizes) == 1_200
+    assert max(sizes) <= broker.capabilities.batch
+    assert len(sizes) <= 1_200 / broker.capabilities.batch + 2
     assert asyncio.run(count(app)) == 1_200
+
+
+def test_only_so_many_bytes_go_together(app: Penstock) -> None:
+    broker = Refuses(app)
+    large = [Job(f"default:{number}", "default", b"x" * (WHOLE_BYTES // 3)) for number in range(7)]
+    gathered(broker, *([each] for each in large[:4]), large[4:])
+    assert [len(ids) for _, ids in broker.calls] == [3, 1, 3]
+    # More would be stored in several steps there, of which a refusal may come after the first.
+    assert redis_enqueueing.SLICE_BYTES >= WHOLE_BYTES
+    assert RedisBroker.capabilities.batch <= redis_enqueueing.SLICE_JOBS
+
+
+def test_queues_are_refused_apart(app: Penstock) -> None:
+    broker = Refuses(app)
+    bad = Job("bad:1", "bad", b"{}")
+    good, refused, also = gathered(broker, [job("1")], [bad], [job("2")])
+    assert (good, also) == (["default:1"], ["default:2"])
+    assert isinstance(refused, BrokerRejected)
+    assert [ids for _, ids in broker.calls] == [["default:1", "default:2"], ["bad:1"]]
+    assert asyncio.run(count(app)) == 2
+
+
+def test_a_call_that_spans_queues_goes_alone(app: Penstock) -> None:
+    broker = Refuses(app)
+    both = [job("1"), Job("bad:1", "bad", b"{}")]
+    refused, good, nothing = gathered(broker, both, [job("2")], [])
+    assert isinstance(refused, BrokerRejected)
+    assert (good, nothing) == (["default:2"], [])
+    assert [ids for _, ids in broker.calls] == [["default:1", "bad:1"], ["default:2"]]
+    assert len({origin.producer for origin, _ in broker.calls}) == 2
+
+
+def test_only_the_caller_whose_job_is_refused_hears_of_it(app: Penstock) -> None:
+    broker = Refuses(app)
+    told = gathered(broker, [job("1")], [job("2"), job("bad")], [job("3"), job("4")])
+    assert (told[0], told[2]) == (["default:1"], ["default:3", "default:4"])
+    assert isinstance(told[1], BrokerRejected)
+    assert [len(ids) for _, ids in broker.calls] == [5, 1, 2, 2]
+    assert [origin.number for origin, _ in broker.calls] == [1, 2, 3, 4]
+    assert asyncio.run(count(app)) == 3
+
+
+def test_what_may_be_stored_already_is_not_sent_apart(app: Penstock) -> None:
+    broker = Refuses(app, unanswered=1)
+    told = gathered(broker, [job("1")], [job("bad")])
+    assert all(isinstance(each, BrokerRejected) for each in told)
+    assert [origin.number for origin, _ in broker.calls] == [1, 1]
+
+
+def test_a_redis_that_refuses_one_queue_stores_the_others(redis_url: str) -> None:
+    app = Penstock("refused", broker=redis_url)
+
+    async def main() -> list[Any]:
+        client, key = redis.Redis.from_url(redis_url), QueueKeys("penstock", "bad").named("jobs")
+        client.set(key, "not a hash")
+        queues = ["good", "bad", "good", "bad", "other"]
+        calls = (app.asend("t", number, options={"queue": queue}) for number, queue in enumerate(queues))
+        told = await asyncio.gather(*calls, return_exceptions=True)
+        client.delete(key)
+        client.close()
+        ready = {each.queue: each.ready for each in await (await app.inspector()).queues()}
+        assert {"good": 2, "other": 1}.items() <= ready.items()
+        return [type(each).__name__ for each in told]
+
+    assert asyncio.run(main()) == ["JobHandle", "BrokerRejected", "JobHandle", "BrokerRejected", "JobHandle"]
 
 
 def test_an_async_call_that_is_never_answered_ends_in_time(app: Penstock) -> None:
     class Silent:
+        capabilities = Capabilities()
+
         async def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
             await asyncio.Event().wait()
             raise AssertionError

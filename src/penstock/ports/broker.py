@@ -30,7 +30,7 @@ class Capabilities(msgspec.Struct, frozen=True):
         inspect: It has an Inspector.
         shared: Several processes can use it at once.
         durable: Acknowledged jobs outlive the broker's process.
-        batch: Jobs that one fetch or settle should carry at the most; while it is carried out everybody else waits.
+        batch: Jobs that one call should carry at the most; while it is carried out everybody else waits.
     """
 
     token: bool = True
@@ -209,6 +209,8 @@ class Broker(Protocol):
     async def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
         """Stores jobs durably, each queue's in one atomic step; answers in their order.
 
+        Beyond ``Capabilities.batch`` jobs or 1 MiB of bodies a queue's may take several steps. A call for one queue
+        within that bound that raises ``BrokerRejected`` has stored nothing, unless it repeats an unanswered one.
         A job that is ``unique`` and whose id is stored in any state is left as it is (``added`` false). A call that
         repeats ``origin`` adds nothing and is answered as the first time.
         """

@@ -22,7 +22,7 @@ from penstock.brokers.redis.records import read_outcome
 from penstock.brokers.redis.scripts import MAINTAIN, RECLAIM, Command
 from penstock.core.job import Enqueued, Job, JobRecord, Origin, queue_of
 from penstock.core.lifecycle import ENDED, KEEP_DEAD_JOBS, KEEP_DEAD_S, KEEP_EXPIRED_S, JobState
-from penstock.errors import BrokerUnavailable
+from penstock.errors import BrokerRejected, BrokerUnavailable
 from penstock.ports.broker import Capabilities, Maintained, WorkerCard
 from penstock.ports.inspector import Change, Page, QueueCounts
 
@@ -111,7 +111,8 @@ class RedisBroker:
         if new:
             # The server has lost its data since this queue was made known.
             self._registered.discard(queue)
-            await self.register([queue])
+            with contextlib.suppress(BrokerRejected):  # the jobs are stored; the next call makes the queue known
+                await self.register([queue])
         return answered
 
     async def register(self, queues: Sequence[str]) -> None:

@@ -111,7 +111,9 @@ class RedisBroker:
         if new:
             # The server has lost its data since this queue was made known.
             self._registered.discard(queue)
-            with contextlib.suppress(BrokerRejected):  # the jobs are stored; the next call makes the queue known
+            with contextlib.suppress(
+                BrokerRejected
+            ):  # the jobs are stored; the next call makes the queue known
                 await self.register([queue])
         return answered
 

@@ -32,7 +32,7 @@ def test_no_innocent_job_is_taken_for_poison(site: Site, chance: random.Random) 
         site,
         rounds=ROUNDS // 2,
         chance=chance,
-        tasks=["on_thread=0.1"],
+        tasks=["on_thread=0.15"],
         ways=("group", "parent"),
         workers=2,
         concurrency=10,

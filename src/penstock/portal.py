@@ -86,16 +86,24 @@ class Portal:
         Raises:
             TimeoutError: That took longer than ``within_s``.
         """
-        loop = self._loop
-        if loop is None or not self.started:
+        if not self.started:
+            last.close()
+            return
+        with self._lock:
+            # Whoever calls from now on starts another loop.
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+            waiting, self._waiting = self._waiting, set()
+        if loop is None or thread is None:
             last.close()
             return
         asyncio.run_coroutine_threadsafe(_end(last), loop).result(within_s)
         loop.call_soon_threadsafe(loop.stop)
-        if self._thread is not None:
-            self._thread.join(within_s)
+        thread.join(within_s)
         loop.close()
-        self._loop = None
+        for future in waiting:
+            if not future.done():
+                future.set_exception(PenstockError("the application was closed meanwhile"))
 
 
 async def _end(last: Coroutine[Any, Any, None]) -> None:

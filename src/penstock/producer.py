@@ -62,7 +62,7 @@ class BlockingEnqueue:
 
         Raises:
             BrokerUnavailable: No answer in time; whether the jobs are stored is unknown.
-            BrokerRejected: The broker refused; nothing of the last call is stored.
+            BrokerRejected: The broker refused. Of a call of more than ``capabilities.batch`` jobs some may be stored.
         """
         line: _Line | None = getattr(self._local, "line", None)
         if line is None:

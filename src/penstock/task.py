@@ -173,7 +173,7 @@ class Task(Generic[P, R, C]):
                 it are stored: those of the slices that had gone.
             PayloadTooLarge: A row's body is above ``max_body``; told in the same way.
             BrokerUnavailable: No answer in time; the slices before are stored.
-            BrokerRejected: The broker refused; the slices before are stored.
+            BrokerRejected: The broker refused; the slices before are stored, and of the last 500 jobs maybe some.
         """
         handles: list[JobHandle[R]] = []
         for part in slices(self._jobs(calls)):

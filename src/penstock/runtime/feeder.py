@@ -15,6 +15,8 @@ from penstock.runtime.service import Service
 AHEAD_S: Final = 0.05
 MOST_BYTES_A_CALL: Final = 4 * 1024 * 1024
 LONGEST_WAIT_S: Final = 1.0
+# The next suspect is asked for as soon as the one that runs has ended.
+WAIT_BESIDE_A_SUSPECT_S: Final = 0.1
 # A fetch that took so long has waited in an empty line; well above the round trip to a distant broker.
 EMPTY_S: Final = 0.2
 # The rate is taken over at least this long, so that one quick batch does not pass for a flood.
@@ -99,8 +101,11 @@ class Feeder(Service):
         idle = self._load() == 0
         # It does not wait with more than the slots can start: what comes then is for everybody who waits.
         wait_s = self._wait_s if want + self._load() <= self._slots else 0.0
+        suspects = self._suspects()
+        if not suspects:
+            wait_s = min(wait_s, WAIT_BESIDE_A_SUSPECT_S)
         mono_asked = monotonic()
-        fetched = await self._consumer.fetch(want, MOST_BYTES_A_CALL, wait_s, self._suspects())
+        fetched = await self._consumer.fetch(want, MOST_BYTES_A_CALL, wait_s, suspects)
         # What was finished before the line was empty says nothing about what has come now.
         if not self._flowing or monotonic() - mono_asked > EMPTY_S:
             self._rate, self._mono_rated, self._rated = 0.0, monotonic(), self._finished()

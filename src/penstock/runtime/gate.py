@@ -73,7 +73,7 @@ class Gate:
         return MOST_SUSPECTS - len(self._suspects)
 
     def reserved(self, slots: int) -> int:
-        """How many of so many slots others must leave free: for what is being marked, and half of them for the rest."""
+        """How many of so many slots others must leave free: for what is being marked, and up to half for the rest."""
         waiting = len(self._marking) + len(self._careful) + bool(self._suspects and not self._runs_one())
         return max(len(self._marking), min(waiting, max(1, slots // 2)))
 
@@ -104,9 +104,6 @@ class Gate:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        for run in reversed(self._marking):
-            (self._suspects if run.delivery.suspect else self._careful).appendleft(run)
-        self._marking = []
 
     def _next(self) -> list[Run]:
         batch: list[Run] = []
@@ -137,6 +134,9 @@ class Gate:
                 self._let_through([run for run in batch if self._has(run)])
         finally:
             self._task = None
+            for run in reversed(self._marking):
+                (self._suspects if run.delivery.suspect else self._careful).appendleft(run)
+            self._marking = []
 
     async def _mark(self, batch: list[Run]) -> None:
         notes = [Started(run.delivery) for run in batch]

@@ -307,3 +307,19 @@ def test_a_stream_that_says_nothing_is_asked_and_given_up(
         return broker._inbox._listener
 
     asyncio.run(run())
+
+
+def test_who_wants_suspects_again_looks_at_once(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            lost, consumer = await new_consumer(broker), await new_consumer(broker)
+            await broker.enqueue(some_jobs(1), origin())
+            (delivery,) = await take(lost)
+            assert not (await consumer.fetch(10, MAX_BYTES, 0.01, suspects=0)).deliveries
+            await lost.settle([Release(delivery, crashed=True)], 1)
+            assert not (await consumer.fetch(10, MAX_BYTES, 0.01, suspects=0)).deliveries
+            began = time.monotonic()
+            assert len((await consumer.fetch(10, MAX_BYTES, 5.0, suspects=1)).deliveries) == 1
+            assert time.monotonic() - began < SOON_S
+
+    asyncio.run(run())

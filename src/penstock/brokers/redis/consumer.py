@@ -70,6 +70,7 @@ class RedisConsumer:
         self._card = card
         # Whether the last look found nothing, and when it said that the next job is due.
         self._idle = False
+        self._passed_by_suspects = False
         self._due_mono: float | None = None
         self._closed = False
 
@@ -99,10 +100,14 @@ class RedisConsumer:
         end_mono = time.monotonic() + wait_s
         while True:
             left_s = end_mono - time.monotonic()
+            if suspects != 0 and self._passed_by_suspects:
+                # The last look would not have told of them.
+                self._idle = False
             # After a look that found nothing the next thing to do is to wait: what came since has left a wake token.
             pause_s = self._pause_s(left_s) if self._idle and left_s > 0 else None
             fetched = await self._round(limit, max_bytes, pause_s, limit if suspects is None else suspects)
             self._idle = not fetched.deliveries
+            self._passed_by_suspects = suspects == 0
             self._due_mono = None if fetched.next_due_s is None else time.monotonic() + fetched.next_due_s
             if fetched.deliveries or time.monotonic() >= end_mono:
                 return fetched

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 from uuid import UUID
 
 import attrs
@@ -337,6 +337,11 @@ def test_a_union_whose_members_json_cannot_tell_apart_is_refused_in_our_words() 
         "task tasks.t: parameter 'value': the members of list[int] | tuple[int, int] cannot be told apart in JSON; "
         "take one of them, or msgspec.Struct classes that each have tag=True"
     )
+
+
+def test_an_annotation_that_makes_no_sense_is_refused_with_its_reason() -> None:
+    with pytest.raises(ConfigError, match=r"parameter 'value': .*Literal may only contain"):
+        Arguments(takes(Literal[1.5]), "tasks.t")
 
 
 def test_a_class_that_json_cannot_hold_is_refused() -> None:

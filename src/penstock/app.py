@@ -11,7 +11,6 @@ import contextlib
 import logging
 import sys
 import threading
-import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -21,17 +20,18 @@ from types import FrameType, TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 
 from penstock.brokers import Address, address, connect, connect_blocking, inspector
+from penstock.clients import Clients
 from penstock.core.arguments import Arguments
 from penstock.core.job import Enqueued, Job, check_namespace, check_queue_name, queue_of
 from penstock.core.lifecycle import JobState as JobState
 from penstock.core.retry import Retry
 from penstock.core.spec import TASK_OPTIONS, Lane, TaskSpec, declare
-from penstock.errors import BrokerUnavailable, ConfigError
+from penstock.errors import ConfigError
 from penstock.handle import JobHandle, untyped
 from penstock.portal import Portal
 from penstock.ports.broker import Broker
 from penstock.ports.inspector import Inspector
-from penstock.producer import AsyncEnqueue, BlockingEnqueue, pauses
+from penstock.producer import BlockingEnqueue
 from penstock.runtime.resources import Resource, check
 from penstock.settings import Settings
 from penstock.task import CallOptions, Task, build_job, call_options
@@ -45,20 +45,6 @@ log = logging.getLogger("penstock")
 # On a running loop a blocking call stops everything else there, so it gives up sooner.
 _ON_A_LOOP_TIMEOUT_S: Final = 1.0
 _AT_EXIT_S: Final = 1.0
-
-
-class _Client:
-    """One event loop's connections."""
-
-    __slots__ = ("broker", "ending", "enqueue", "error", "opening")
-
-    def __init__(self, broker: Broker, timeout_s: float) -> None:
-        self.ending: AsyncIterator[None] | None = None
-        # What kept it from being opened; whoever waited for that is told the same, and the next call begins anew.
-        self.error: BaseException | None = None
-        self.broker = broker
-        self.enqueue = AsyncEnqueue(broker, timeout_s)
-        self.opening = asyncio.Lock()
 
 
 class Penstock:
@@ -115,9 +101,7 @@ class Penstock:
         self.reference = ""
         self._lock = threading.Lock()
         self._portal = Portal()
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Client] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._clients = Clients(self)
         self._warned_on_a_loop = False
         self.configure()
 
@@ -274,7 +258,7 @@ class Penstock:
 
     async def aenqueue(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
         """Stores jobs without blocking the loop; what ``adelay`` does."""
-        return await (await self._client()).enqueue.enqueue(jobs)
+        return await (await self._clients.here()).enqueue.enqueue(jobs)
 
     # --- jobs
 
@@ -306,58 +290,7 @@ class Penstock:
         Raises:
             ConfigError: This broker cannot be looked into.
         """
-        return inspector((await self._client()).broker)
-
-    async def _client(self) -> _Client:
-        loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            for other in [other for other in self._clients if other.is_closed()]:
-                del self._clients[other]  # closed without asyncio.run, so nothing could be closed with it
-            client = self._clients[loop] = _Client(self.connect(), self.settings["enqueue_timeout"])
-            async with client.opening:
-                try:
-                    await self._open(client.broker)
-                except BaseException as error:
-                    client.error = error
-                    self._clients.pop(loop, None)
-                    raise
-                client.ending = self._until_the_loop_ends()
-                await anext(client.ending)
-        elif client.opening.locked():
-            async with client.opening:
-                pass
-            if isinstance(client.error, Exception):
-                raise client.error
-            if client.error is not None:  # who opened it was cancelled
-                return await self._client()
-        return client
-
-    async def _open(self, broker: Broker) -> None:
-        """Opens a broker, again and again while it cannot be reached, as a call on an open one is repeated."""
-        within_s: float = self.settings["enqueue_timeout"]
-        mono_until = time.monotonic() + within_s
-        try:
-            async with asyncio.timeout(within_s):
-                waits = pauses()
-                while True:
-                    try:
-                        await broker.open()
-                        return
-                    except BrokerUnavailable:
-                        pause_s = next(waits)
-                        if time.monotonic() + pause_s >= mono_until:
-                            raise
-                    await asyncio.sleep(pause_s)
-        except TimeoutError:
-            raise BrokerUnavailable(f"{self.address.shown()}: no answer within {within_s:g} s") from None
-
-    async def _until_the_loop_ends(self) -> AsyncIterator[None]:
-        """Closes the running loop's connections with it: ``asyncio.run`` ends the generators that were begun on it."""
-        try:
-            yield
-        finally:
-            await self.aclose()
+        return inspector((await self._clients.here()).broker)
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine for a blocking caller, on this application's own loop."""
@@ -376,9 +309,7 @@ class Penstock:
 
     async def aclose(self) -> None:
         """Closes the running loop's connections. They come back on the next use."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.broker.close()
+        await self._clients.close_here()
 
     async def __aenter__(self) -> Self:
         return self

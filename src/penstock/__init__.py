@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from penstock.errors import UnknownTask as UnknownTask
     from penstock.handle import JobHandle as JobHandle
     from penstock.handle import JobProgress as JobProgress
+    from penstock.listing import JobInfo as JobInfo
+    from penstock.listing import WorkerInfo as WorkerInfo
+    from penstock.ports.inspector import QueueCounts as QueueCounts
     from penstock.runtime.resources import Resource as Resource
     from penstock.runtime.run import CurrentJob as CurrentJob
     from penstock.runtime.run import current_job as current_job
@@ -58,6 +61,9 @@ _ROOMS = {
     "RetryLater": "penstock.core.retry",
     "JobHandle": "penstock.handle",
     "JobProgress": "penstock.handle",
+    "JobInfo": "penstock.listing",
+    "WorkerInfo": "penstock.listing",
+    "QueueCounts": "penstock.ports.inspector",
     "Resource": "penstock.runtime.resources",
     "CurrentJob": "penstock.runtime.run",
     "current_job": "penstock.runtime.run",

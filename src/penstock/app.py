@@ -12,25 +12,27 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 
+from penstock import listing
 from penstock.brokers import Address, address, connect, connect_blocking, inspector
 from penstock.clients import Clients
 from penstock.core.arguments import Arguments
-from penstock.core.job import Enqueued, Job, check_namespace, check_queue_name, queue_of
+from penstock.core.job import Enqueued, Job, JobRecord, check_namespace, check_queue_name, queue_of
 from penstock.core.lifecycle import JobState as JobState
 from penstock.core.retry import Retry
 from penstock.core.spec import TASK_OPTIONS, Lane, TaskSpec, declare
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, PenstockError
 from penstock.handle import JobHandle, untyped
+from penstock.listing import JobInfo, WorkerInfo
 from penstock.portal import Portal
 from penstock.ports.broker import Broker
-from penstock.ports.inspector import Inspector
+from penstock.ports.inspector import Inspector, QueueCounts
 from penstock.producer import BlockingEnqueue
 from penstock.runtime.resources import Resource, check
 from penstock.settings import Settings
@@ -273,6 +275,82 @@ class Penstock:
         queue_of(id)
         return untyped(self, id)
 
+    # --- what is stored
+
+    def queues(self) -> list[QueueCounts]:
+        """Every queue that has ever held a job, by name, with its counts.
+
+        Raises:
+            BrokerUnavailable: No answer.
+            ConfigError: This broker cannot be looked into.
+            PenstockError: Called on a running event loop; use ``aqueues``.
+        """
+        _not_on_a_loop("queues", "await app.aqueues()")
+        return self.call(self.aqueues())
+
+    async def aqueues(self) -> list[QueueCounts]:
+        """``queues`` for async callers."""
+        return list(await (await self.inspector()).queues())
+
+    def jobs(
+        self,
+        queue: str | Iterable[str] | None = None,
+        task: str | None = None,
+        state: str | Iterable[str] | None = None,
+        tag: str | None = None,
+    ) -> Iterator[JobInfo]:
+        """The jobs that wait, run or are dead, read page by page while one goes through them.
+
+        Of each queue and state it gives at most as many as there were when it began. A job that moves meanwhile may be
+        seen twice or not at all.
+
+        Args:
+            queue: Those of this queue, or of any of these.
+            task: Those of the task of this name; ``*`` and ``?`` stand for anything.
+            state: Those in this state, or in any of these: scheduled, ready, running, failed, quarantined.
+            tag: Those with this tag.
+
+        Raises:
+            BrokerUnavailable: No answer.
+            ConfigError: Of a state no list is kept, or this broker cannot be looked into.
+            PenstockError: Called on a running event loop; use ``ajobs``.
+        """
+        _not_on_a_loop("jobs", "async for job in app.ajobs()")
+        return listing.jobs(self._page, listing.chosen_by(queue, task, state, tag))
+
+    def ajobs(
+        self,
+        queue: str | Iterable[str] | None = None,
+        task: str | None = None,
+        state: str | Iterable[str] | None = None,
+        tag: str | None = None,
+    ) -> AsyncIterator[JobInfo]:
+        """``jobs`` for async callers: ``async for job in app.ajobs(...)``."""
+        return listing.ajobs(self.inspector, listing.chosen_by(queue, task, state, tag))
+
+    def _page(self, scan: listing.Scan) -> list[JobRecord] | None:
+        _not_on_a_loop("jobs", "async for job in app.ajobs()")
+
+        async def page() -> list[JobRecord] | None:
+            return await scan.next(await self.inspector())
+
+        return self.call(page())
+
+    def workers(self) -> list[WorkerInfo]:
+        """Workers whose lease holds, and those whose jobs have not been taken back yet; the oldest first.
+
+        Raises:
+            BrokerUnavailable: No answer.
+            ConfigError: This broker cannot be looked into.
+            PenstockError: Called on a running event loop; use ``aworkers``.
+        """
+        _not_on_a_loop("workers", "await app.aworkers()")
+        return self.call(self.aworkers())
+
+    async def aworkers(self) -> list[WorkerInfo]:
+        """``workers`` for async callers."""
+        return listing.worker_infos(await (await self.inspector()).workers())
+
     # --- clients
 
     @property
@@ -350,6 +428,11 @@ class _ResourceDecorator:
     @overload
     def __call__(self, function: Callable[[], Iterator[T]], /) -> Resource[T]: ...
     def __call__(self, function: Any, /) -> Any: ...
+
+
+def _not_on_a_loop(name: str, twin: str) -> None:
+    if asyncio._get_running_loop() is not None:
+        raise PenstockError(f"{name}() would stop the running event loop; use: {twin}")
 
 
 def _anything(*args: Any, **kwargs: Any) -> Any:

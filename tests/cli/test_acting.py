@@ -9,9 +9,9 @@ import subprocess
 import pytest
 
 from penstock.brokers import address, connect_blocking
-from penstock.cli.filters import SLICE
 from penstock.core.job import Job, Origin
 from penstock.ids import new_id
+from penstock.listing import SLICE
 from tests.cli.shell import PATIENCE_S, PENSTOCK, Shell
 
 

@@ -9,8 +9,8 @@ from datetime import datetime
 import pytest
 
 from penstock import ConfigError, Penstock
-from penstock.cli.described import call_of, shown
-from penstock.cli.filters import Filter, moment
+from penstock.cli.described import shown
+from penstock.cli.filters import moment
 from penstock.cli.tables import (
     ago,
     cell,
@@ -25,6 +25,7 @@ from penstock.cli.tables import (
 from penstock.cli.unknown import advice
 from penstock.core.job import JobError, JobRecord
 from penstock.core.lifecycle import JobState
+from penstock.listing import Filter, call_of
 
 BODY = b'{"v":1,"task":"shop.add","args":["secret"],"at":1763820000.5,"tags":["vip"]}'
 

@@ -10,14 +10,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 import click
 
 from penstock.cli.asking import Opened, ask
-from penstock.cli.described import call_of
 from penstock.cli.exits import Exit
-from penstock.cli.filters import Filter, filters
+from penstock.cli.filters import filters
 from penstock.cli.tables import cell, count
 from penstock.cli.target import Target
 from penstock.cli.words import words
 from penstock.core.job import JobRecord, queue_of
 from penstock.core.lifecycle import JobState
+from penstock.listing import Filter, call_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 

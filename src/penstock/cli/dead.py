@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from penstock.cli.asking import ask
-from penstock.cli.filters import Filter, filters
+from penstock.cli.filters import filters
 from penstock.cli.jobs import DEAD, show
 from penstock.cli.target import Target
 from penstock.cli.words import words
+from penstock.listing import Filter
 
 
 @click.command()

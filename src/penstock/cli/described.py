@@ -5,16 +5,11 @@ The arguments are not among them: they may be anybody's address or key.
 
 from __future__ import annotations
 
-import re
-from typing import Final, NamedTuple
-
 import msgspec
 
 from penstock.cli.tables import iso
-from penstock.core.codec import Undecodable, decode_envelope
 from penstock.core.job import JobRecord
-
-_UUID7: Final = re.compile(r"[0-9a-f]{12}7[0-9a-f]{19}\Z")
+from penstock.listing import Call, call_of
 
 
 class ErrorShown(msgspec.Struct):
@@ -64,24 +59,6 @@ class JobShown(msgspec.Struct):
     tags: list[str]
 
 
-class Call(NamedTuple):
-    """What a body says of its call, as far as it can be decoded."""
-
-    task: str | None
-    tags: list[str]
-    enqueued_at: float
-    headers: dict[str, str]
-
-
-def call_of(record: JobRecord) -> Call:
-    """What the job's body says; for one that cannot be decoded, what its id says."""
-    try:
-        envelope = decode_envelope(record.body)
-    except Undecodable:
-        return Call(None, [], _made_at(record.id), {})
-    return Call(envelope.task, envelope.tags, envelope.at or _made_at(record.id), envelope.headers)
-
-
 def shown(record: JobRecord, call: Call | None = None) -> JobShown:
     """A job for ``--json``."""
     call = call or call_of(record)
@@ -104,9 +81,3 @@ def shown(record: JobRecord, call: Call | None = None) -> JobShown:
         error=None if error is None else ErrorShown(error.type, error.message),
         tags=call.tags,
     )
-
-
-def _made_at(id: str) -> float:
-    """The moment that a UUIDv7 carries; 0 where the id is somebody's own."""
-    name = id.partition(":")[2]
-    return int(name[:12], 16) / 1000 if _UUID7.match(name) else 0.0

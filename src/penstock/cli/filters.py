@@ -1,4 +1,4 @@
-"""Which jobs a command is about: ids, or what they have in common."""
+"""Which jobs a command is about, in its options; ``listing.py`` finds them."""
 
 from __future__ import annotations
 
@@ -6,104 +6,20 @@ import functools
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import Any, Final, TypeVar
 
 import click
 
-from penstock.cli.described import Call, call_of
-from penstock.core.job import JobRecord, check_queue_name
-from penstock.core.lifecycle import JobState
+from penstock.core.job import check_queue_name
 from penstock.errors import ConfigError
-from penstock.ports.inspector import Inspector, QueueCounts
+from penstock.listing import LISTED, Filter, listed
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Bodies may have a megabyte each.
-SLICE: Final = 100
-# A scan lists these; of others nobody keeps a list. Waiting before running: what begins meanwhile is met there.
-LISTED: Final = (JobState.SCHEDULED, JobState.READY, JobState.RUNNING, JobState.FAILED, JobState.QUARANTINED)
-# Jobs became due, or began, since they were counted.
-_MOVED_INTO: Final = frozenset({JobState.READY, JobState.RUNNING})
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)\Z")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filter:
-    """What jobs have in common; what is empty or None matches all.
-
-    Attributes:
-        queues: Any of these queues.
-        states: Any of these states.
-        task: The task's name, with ``*`` and ``?``.
-        tag: One of its tags.
-        error: Part of its last error's type or text, in any case.
-        since_at: Reached its state at this moment or later: its end, or for what has not ended, when it was enqueued.
-        until_at: The same, at this moment or before.
-    """
-
-    queues: tuple[str, ...] = ()
-    states: tuple[JobState, ...] = ()
-    task: str | None = None
-    tag: str | None = None
-    error: str | None = None
-    since_at: float = -math.inf
-    until_at: float = math.inf
-
-    @property
-    def names_any(self) -> bool:
-        """Whether it says anything."""
-        return self != Filter()
-
-    def matches(self, record: JobRecord, call: Call) -> bool:
-        """Whether a job of the right queue and state is meant."""
-        if self.task is not None and not fnmatchcase(call.task or "", self.task):
-            return False
-        if self.tag is not None and self.tag not in call.tags:
-            return False
-        if self.error is not None:
-            error = record.error
-            text = "" if error is None else f"{error.type}: {error.message}"
-            if self.error.casefold() not in text.casefold():
-                return False
-        return self.since_at <= (record.ended_at or call.enqueued_at) <= self.until_at
-
-    async def scan(self, inspector: Inspector, states: Sequence[JobState]) -> AsyncIterator[list[JobRecord]]:
-        """The jobs that match, in slices; of each queue and state at most as many as there were at the start.
-
-        So a scan ends, though jobs that are acted on come back, and producers go on.
-
-        Args:
-            inspector: Where they are stored.
-            states: Where to look, when the filter names no states.
-        """
-        for counts in await inspector.queues():
-            if self.queues and counts.queue not in self.queues:
-                continue
-            for state in self.states or states:
-                async for jobs in self._scan_one(inspector, counts, state):
-                    yield jobs
-
-    async def _scan_one(
-        self, inspector: Inspector, counts: QueueCounts, state: JobState
-    ) -> AsyncIterator[list[JobRecord]]:
-        most: int = getattr(counts, str(state))
-        if state in _MOVED_INTO:
-            most += SLICE
-        cursor: str | None = None
-        while most > 0:
-            page = await inspector.scan(counts.queue, state, cursor, min(SLICE, most))
-            found = [record for record in page.jobs if self.matches(record, call_of(record))]
-            if found:
-                yield found
-            # By jobs, not by looks: a line may hold long stretches of what was cancelled.
-            cursor, most = page.cursor, most - len(page.jobs)
-            if cursor is None:
-                return
 
 
 def filters(function: F) -> F:
@@ -141,19 +57,13 @@ def _filter(
 ) -> Filter:
     return Filter(
         queues=tuple(check_queue_name(name) for name in queue),
-        states=tuple(_state(name) for name in state),
+        states=tuple(listed("--state", name) for name in state),
         task=task,
         tag=tag,
         error=error,
         since_at=-math.inf if since is None else moment("--since", since),
         until_at=math.inf if until is None else moment("--until", until),
     )
-
-
-def _state(name: str) -> JobState:
-    if name not in LISTED:
-        raise ConfigError(f"--state {name}: one of {', '.join(LISTED)}; of other states no list is kept")
-    return JobState(name)
 
 
 def moment(option: str, text: str) -> float:

@@ -6,13 +6,14 @@ import click
 import msgspec
 
 from penstock.cli.asking import Opened, ask
-from penstock.cli.described import JobShown, call_of, shown
+from penstock.cli.described import JobShown, shown
 from penstock.cli.exits import Exit
 from penstock.cli.tables import ago, cell, print_fields, print_json
 from penstock.cli.target import Target
 from penstock.cli.words import words
 from penstock.core.job import JobRecord, queue_of
 from penstock.errors import JobNotFound
+from penstock.listing import call_of
 
 
 class JobToldWhole(JobShown):

@@ -8,13 +8,14 @@ from typing import Final
 import click
 
 from penstock.cli.asking import Opened, ask
-from penstock.cli.described import JobShown, call_of, shown
-from penstock.cli.filters import LISTED, Filter, filters
+from penstock.cli.described import JobShown, shown
+from penstock.cli.filters import filters
 from penstock.cli.tables import ago, print_json_array, print_table, shortened
 from penstock.cli.target import Target
 from penstock.cli.words import words
 from penstock.core.job import JobRecord
 from penstock.core.lifecycle import JobState
+from penstock.listing import LISTED, Filter, call_of
 
 LIMIT: Final = 50
 DEAD: Final = (JobState.FAILED, JobState.QUARANTINED)

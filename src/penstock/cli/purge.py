@@ -9,10 +9,10 @@ import click
 
 from penstock.cli.acting import PASSES, Action, carry_out, choosing
 from penstock.cli.asking import Opened
-from penstock.cli.filters import Filter
 from penstock.cli.target import Target
 from penstock.core.job import JobRecord
 from penstock.core.lifecycle import JobState
+from penstock.listing import Filter
 from penstock.ports.inspector import Deleting
 
 _HELD_BY_NOBODY: Final = frozenset(JobState) - {JobState.RUNNING}

@@ -9,11 +9,11 @@ import click
 
 from penstock.cli.acting import Action, carry_out, choosing
 from penstock.cli.asking import Opened
-from penstock.cli.filters import Filter
 from penstock.cli.target import Target
 from penstock.core.job import Job, JobRecord, Origin, check_queue_name
 from penstock.core.lifecycle import JobState
 from penstock.ids import new_id
+from penstock.listing import Filter
 from penstock.ports.inspector import Deleting, Retried
 
 _DEAD: Final = (JobState.FAILED, JobState.QUARANTINED)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterable, Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
+
+from penstock.listing import utc
 
 _GAP: Final = "  "
 _JSON: Final = msgspec.json.Encoder()
@@ -68,14 +69,8 @@ def shortened(text: str, most: int) -> str:
 
 def iso(moment_at: float) -> str | None:
     """A moment in UTC, RFC 3339 with milliseconds; None for 0, the unknown."""
-    if not moment_at:
-        return None
-    try:
-        return (
-            datetime.fromtimestamp(moment_at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        )
-    except (OverflowError, ValueError, OSError):  # a hostile body may carry any number
-        return None
+    moment = utc(moment_at)
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def count(number: int, noun: str) -> str:

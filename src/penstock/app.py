@@ -250,13 +250,23 @@ class Penstock:
 
     def enqueue(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
         """Stores jobs, blocking; what ``delay`` does."""
+        return self._blocking.enqueue(jobs, self._timeout_s())
+
+    def enqueue_parts(
+        self, parts: Iterable[Sequence[Job]], took: Callable[[Sequence[Enqueued]], None]
+    ) -> None:
+        """Stores parts in their order, blocking; what ``delay_many`` does."""
+        self._blocking.enqueue_parts(parts, took, self._timeout_s())
+
+    def _timeout_s(self) -> float | None:
+        """Seconds that a blocking call may take; None for as many as the settings say."""
         if asyncio._get_running_loop() is None:
-            return self._blocking.enqueue(jobs)
+            return None
         if not self._warned_on_a_loop:
             self._warned_on_a_loop = True
             log.warning("delay() was called on a running event loop and stops it for a round trip; use: await "
                         "task.adelay(...) (said once)")  # fmt: skip
-        return self._blocking.enqueue(jobs, _ON_A_LOOP_TIMEOUT_S)
+        return _ON_A_LOOP_TIMEOUT_S
 
     async def aenqueue(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
         """Stores jobs without blocking the loop; what ``adelay`` does."""

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from penstock.core.job import Enqueued, Job, Origin
@@ -42,6 +42,15 @@ class _Line:
         self.pid = os.getpid()
 
 
+class _UnderWay(NamedTuple):
+    """A call that the broker has been sent; ``answer`` waits for what it says."""
+
+    jobs: Sequence[Job]
+    origin: Origin
+    timeout_s: float
+    answer: Callable[[], Sequence[Enqueued]]
+
+
 class BlockingEnqueue:
     """``enqueue`` for threads.
 
@@ -64,20 +73,75 @@ class BlockingEnqueue:
             BrokerUnavailable: No answer in time; whether the jobs are stored is unknown.
             BrokerRejected: The broker refused. Of a call of more than ``capabilities.batch`` jobs some may be stored.
         """
-        line: _Line | None = getattr(self._local, "line", None)
-        if line is None:
-            line = self._local.line = _Line(self._connect())
+        line = self._line()
+        return self._end(line, self._begin(line, jobs, timeout_s))
+
+    def enqueue_parts(
+        self,
+        parts: Iterable[Sequence[Job]],
+        took: Callable[[Sequence[Enqueued]], None],
+        timeout_s: float | None = None,
+    ) -> None:
+        """Stores parts in their order; a server works on one while this thread makes the next.
+
+        Args:
+            parts: What one call of ``enqueue`` could take, each.
+            took: Given each part's answers, in order.
+            timeout_s: Seconds after which an unanswered part is an error.
+
+        Raises:
+            BrokerUnavailable: As ``enqueue``; the parts before are stored. It comes before an error of making the next.
+            BrokerRejected: As ``enqueue``.
+        """
+        # Whoever makes the jobs may enqueue others meanwhile, which then takes a line of its own.
+        line, self._local.line = self._line(), None
+        under_way: _UnderWay | None = None
+        try:
+            for part in parts:
+                if under_way is not None:
+                    before, under_way = under_way, None
+                    took(self._end(line, before))
+                under_way = self._begin(line, part, timeout_s)
+        finally:
+            try:
+                if under_way is not None:
+                    took(self._end(line, under_way))
+            finally:
+                self._give_back(line)
+
+    def _give_back(self, line: _Line) -> None:
+        if getattr(self._local, "line", None) is None:
+            self._local.line = line
             self._lines.add(line)
+        else:
+            line.way.close()
+
+    def _begin(self, line: _Line, jobs: Sequence[Job], timeout_s: float | None) -> _UnderWay:
         line.number += 1
         origin = Origin(line.producer, line.number)
         if timeout_s is None:
             timeout_s = self._timeout_s
-        mono_until = time.monotonic() + timeout_s
         line.way.answer_s = timeout_s
         try:
-            return line.way.enqueue(jobs, origin)
+            return _UnderWay(jobs, origin, timeout_s, line.way.begin(jobs, origin))
         except BrokerUnavailable as error:
-            return self._repeat(line, jobs, origin, mono_until, error)
+            answers = self._repeat(line, jobs, origin, time.monotonic() + timeout_s, error)
+            return _UnderWay(jobs, origin, timeout_s, lambda: answers)
+
+    def _end(self, line: _Line, call: _UnderWay) -> Sequence[Enqueued]:
+        # From here on, however long it took to make the next part: its answer may have been there for long.
+        mono_until = time.monotonic() + call.timeout_s
+        try:
+            return call.answer()
+        except BrokerUnavailable as error:
+            return self._repeat(line, call.jobs, call.origin, mono_until, error)
+
+    def _line(self) -> _Line:
+        line: _Line | None = getattr(self._local, "line", None)
+        if line is None:
+            line = self._local.line = _Line(self._connect())
+            self._lines.add(line)
+        return line
 
     def _repeat(
         self, line: _Line, jobs: Sequence[Job], origin: Origin, mono_until: float, error: BrokerUnavailable

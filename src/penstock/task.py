@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Never, ParamSpec, TypeVar
 import msgspec
 
 from penstock.core.codec import VERSION, Envelope, encode_envelope
-from penstock.core.job import Job, check_job_name, check_queue_name
+from penstock.core.job import Enqueued, Job, check_job_name, check_queue_name
 from penstock.core.options import is_text, moment, seconds
 from penstock.core.options import priority as check_priority
 from penstock.core.retry import Retry, describe
@@ -176,9 +176,11 @@ class Task(Generic[P, R, C]):
             BrokerRejected: The broker refused; the slices before are stored, and of the last 500 jobs maybe some.
         """
         handles: list[JobHandle[R]] = []
-        for part in slices(self._jobs(calls)):
-            answers = self._app.enqueue(part)
-            handles += [JobHandle(self._app, answer.id, self.spec, answer.added) for answer in answers]
+
+        def took(answers: Sequence[Enqueued]) -> None:
+            handles.extend([JobHandle(self._app, answer.id, self.spec, answer.added) for answer in answers])
+
+        self._app.enqueue_parts(slices(self._jobs(calls)), took)
         return handles
 
     async def adelay_many(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[JobHandle[R]]:

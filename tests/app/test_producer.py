@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from penstock.brokers.redis import enqueueing as redis_enqueueing
 from penstock.brokers.redis.broker import RedisBroker
 from penstock.brokers.redis.keys import QueueKeys
 from penstock.core.job import Enqueued, Job, Origin
+from penstock.ids import new_id
 from penstock.ports.broker import BlockingProducer, Capabilities
 from penstock.producer import SLICE, WHOLE_BYTES, AsyncEnqueue, BlockingEnqueue, slices
 
@@ -36,6 +38,10 @@ class LosesReplies:
             self.lost -= 1
             raise BrokerUnavailable("the reply was lost")
         return answer
+
+    def begin(self, jobs: Sequence[Job], origin: Origin) -> Callable[[], Sequence[Enqueued]]:
+        answers = self.enqueue(jobs, origin)
+        return lambda: answers
 
     def extend(self, consumer_id: str, queues: Sequence[str], lease_s: float) -> bool:
         return self._real.extend(consumer_id, queues, lease_s)
@@ -245,3 +251,70 @@ def test_slices_stream() -> None:
     parts = slices(endless())  # type: ignore[arg-type]
     assert len(next(parts)) == SLICE
     assert taken == SLICE
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def app_on(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Penstock]:
+    """An application on each broker."""
+    match request.param:
+        case "memory":
+            url = f"memory://{new_id()}"
+        case "sqlite":
+            url = f"sqlite:///{tmp_path}/jobs.db"
+        case _:
+            url = request.getfixturevalue("redis_url")
+    application = Penstock("test", broker=url)
+    yield application
+    application.close()
+
+
+def parts_of(app: Penstock, count: int) -> Iterator[tuple[int]]:
+    """Rows, with another job enqueued by the same thread in the middle of making them."""
+    for number in range(count):
+        if number == count // 2:
+            app.send("beside", number)
+        yield (number,)
+
+
+def test_whoever_makes_the_rows_may_enqueue_meanwhile(app_on: Penstock) -> None:
+    app = app_on
+
+    @app.task(name="add")
+    def add(number: int) -> None: ...
+
+    for _ in range(2):
+        jobs = add.delay_many(parts_of(app, 2_100))
+        assert len({job.id for job in jobs}) == 2_100
+    assert asyncio.run(count(app)) == 2 * 2_101
+
+
+def test_rows_that_end_in_an_error_leave_a_producer_that_works(app_on: Penstock) -> None:
+    app = app_on
+
+    @app.task(name="add")
+    def add(number: int) -> None: ...
+
+    def rows() -> Iterator[tuple[int]]:
+        for number in range(1_700):
+            yield (number,)
+        raise KeyError("no more")
+
+    add.delay(1)
+    with pytest.raises(KeyError):
+        add.delay_many(rows())
+    add.delay(2)
+    assert asyncio.run(count(app)) == 1_502
+
+
+def test_an_unanswered_part_is_repeated_with_its_number(
+    app: Penstock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lossy = LosesReplies(connect_blocking(app.address), lost=2)
+    monkeypatch.setattr(app, "_blocking", BlockingEnqueue(lambda: lossy, 5.0))
+
+    @app.task(name="add")
+    def add(number: int) -> None: ...
+
+    add.delay_many([(number,) for number in range(1_200)])
+    assert [origin.number for origin in lossy.origins] == [1, 1, 1, 2, 3]
+    assert asyncio.run(count(app)) == 1_200

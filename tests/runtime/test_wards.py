@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -42,6 +42,9 @@ class Producer:
         return self.has_lease
 
     def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
+        raise NotImplementedError
+
+    def begin(self, jobs: Sequence[Job], origin: Origin) -> Callable[[], Sequence[Enqueued]]:
         raise NotImplementedError
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ Rules that every adapter keeps and the contract suite (``penstock.testing``) pro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -255,6 +255,13 @@ class BlockingProducer(Protocol):
 
     def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
         """As ``Broker.enqueue``."""
+        ...
+
+    def begin(self, jobs: Sequence[Job], origin: Origin) -> Callable[[], Sequence[Enqueued]]:
+        """``enqueue`` in two halves: sends the call where there is a server, and gives what waits for its answer.
+
+        Either half may raise what ``enqueue`` does. Until the second was called no other call is made.
+        """
         ...
 
     def extend(self, consumer_id: str, queues: Sequence[str], lease_s: float) -> bool:

@@ -188,6 +188,10 @@ class MemoryBlocking:
             self._shared.ring()
         return answer
 
+    def begin(self, jobs: Sequence[Job], origin: Origin) -> Callable[[], Sequence[Enqueued]]:
+        answers = self.enqueue(jobs, origin)
+        return lambda: answers
+
     def extend(self, consumer_id: str, queues: Sequence[str], lease_s: float) -> bool:
         with self._shared.lock:
             return self._shared.model.extend(time.time(), consumer_id, lease_s)

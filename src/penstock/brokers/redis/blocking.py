@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from redis import exceptions as driver
 from redis.backoff import NoBackoff
@@ -22,6 +22,18 @@ from penstock.errors import BrokerUnavailable
 
 # After so long without a call a connection is looked at before it is used again: that costs a call of the system.
 _QUIET_S: Final = 0.5
+
+
+T = TypeVar("T")
+Parts = Sequence[tuple[int, enqueueing.Slice]]
+
+
+def _read(parts: Parts, replies: Sequence[Any]) -> list[Enqueued]:
+    """What became of the jobs of each slice."""
+    answered: list[Enqueued] = []
+    for (_, part), reply in zip(parts, replies, strict=True):
+        answered += enqueueing.answers(part, reply)
+    return answered
 
 
 class RedisBlocking:
@@ -60,9 +72,26 @@ class RedisBlocking:
                 answered[place] = answer
         return [answer for answer in answered if answer is not None]
 
+    def begin(self, jobs: Sequence[Job], origin: Origin) -> Callable[[], Sequence[Enqueued]]:
+        queues = enqueueing.by_queue(jobs) if jobs else {}
+        queue, places = next(iter(queues.items())) if len(queues) == 1 else ("", [0])
+        rounds = list(enqueueing.rounds(enqueueing.slices(jobs))) if places is None else []
+        if len(rounds) != 1 or queue not in self._registered:
+            answers = self.enqueue(jobs, origin)
+            return lambda: answers
+        [parts] = rounds
+        commands = self._commands(queue, parts, origin)
+        self._guarded(self._send, commands)
+        return lambda: self._finish(queue, jobs, origin, lambda: self._answers(queue, parts, commands))
+
     def _enqueue(self, queue: str, jobs: Sequence[Job], origin: Origin) -> list[Enqueued]:
+        return self._finish(queue, jobs, origin, lambda: self._enqueue_rounds(queue, jobs, origin))
+
+    def _finish(
+        self, queue: str, jobs: Sequence[Job], origin: Origin, first: Callable[[], list[Enqueued]]
+    ) -> list[Enqueued]:
         try:
-            return self._enqueue_rounds(queue, jobs, origin)
+            return first()
         except BrokerUnavailable as error:
             if enqueueing.GAP not in str(error):
                 raise
@@ -70,19 +99,27 @@ class RedisBlocking:
             return self._enqueue_rounds(queue, jobs, origin)
 
     def _enqueue_rounds(self, queue: str, jobs: Sequence[Job], origin: Origin) -> list[Enqueued]:
-        keys = self._keys(queue)
         answered: list[Enqueued] = []
         for parts in enqueueing.rounds(enqueueing.slices(jobs)):
-            commands = [enqueueing.command(keys, number, part, origin, 0.0) for number, part in parts]
-            replies = self._call(commands) if queue in self._registered else self._first_call(queue, commands)
-            for (_, part), reply in zip(parts, replies, strict=True):
-                if reply[0] == 1:
-                    # The server has lost its data since this queue was made known, or is new.
-                    self._registered.discard(queue)
-                answered += enqueueing.answers(part, reply)
-        if queue not in self._registered:
-            self._first_call(queue, [])
+            commands = self._commands(queue, parts, origin)
+            if queue in self._registered:
+                self._guarded(self._send, commands)
+                answered += self._answers(queue, parts, commands)
+            else:
+                answered += _read(parts, self._first_call(queue, commands))
         return answered
+
+    def _commands(self, queue: str, parts: Parts, origin: Origin) -> list[Command]:
+        keys = self._keys(queue)
+        return [enqueueing.command(keys, number, part, origin, 0.0) for number, part in parts]
+
+    def _answers(self, queue: str, parts: Parts, commands: Sequence[Command]) -> list[Enqueued]:
+        replies = self._replies(commands)
+        if any(reply[0] == 1 for reply in replies):
+            # The server has lost its data since this queue was made known, or is new.
+            self._registered.discard(queue)
+            self._first_call(queue, [])
+        return _read(parts, replies)
 
     def _first_call(self, queue: str, commands: list[Command]) -> list[Any]:
         """A call that also makes the queue known to those who list them."""
@@ -108,18 +145,18 @@ class RedisBlocking:
 
     def _call(self, commands: Sequence[Command]) -> list[Any]:
         """Sends ``commands`` in one go and returns their replies, in order; see ``Link.call``."""
-        try:
-            replies = self._exchange(commands)
-            unknown = [at for at, reply in enumerate(replies) if isinstance(reply, driver.NoScriptError)]
-            if unknown:
-                again = self._exchange([commands[at].whole() for at in unknown])
-                for at, reply in zip(unknown, again, strict=True):
-                    replies[at] = reply
-        except BaseException as broken:
-            self._connection.disconnect()
-            if isinstance(broken, (driver.RedisError, OSError)):
-                raise translated(broken, self._shown) from None
-            raise
+        self._guarded(self._send, commands)
+        return self._replies(commands)
+
+    def _replies(self, commands: Sequence[Command]) -> list[Any]:
+        """What the server says to ``commands``, which were sent."""
+        replies = self._guarded(self._receive, commands)
+        unknown = [at for at, reply in enumerate(replies) if isinstance(reply, driver.NoScriptError)]
+        if unknown:
+            whole = [commands[at].whole() for at in unknown]
+            self._guarded(self._send, whole)
+            for at, reply in zip(unknown, self._guarded(self._receive, whole), strict=True):
+                replies[at] = reply
         for reply in replies:
             if isinstance(reply, driver.ResponseError):
                 error = translated(reply, self._shown)
@@ -134,7 +171,17 @@ class RedisBlocking:
         self._connection.socket_timeout = self._connection.socket_connect_timeout = self.answer_s
         self._connection.update_current_socket_timeout(self.answer_s)
 
-    def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    def _guarded(self, half: Callable[[Sequence[Command]], T], commands: Sequence[Command]) -> T:
+        """Sends or receives; a connection on which that failed is not used again, or its answers would be others'."""
+        try:
+            return half(commands)
+        except BaseException as broken:
+            self._connection.disconnect()
+            if isinstance(broken, (driver.RedisError, OSError)):
+                raise translated(broken, self._shown) from None
+            raise
+
+    def _send(self, commands: Sequence[Command]) -> None:
         connection = self._connection
         if self._answer_s != self.answer_s:
             self._set_deadlines()
@@ -146,10 +193,12 @@ class RedisBlocking:
             commands[0].packed() if len(commands) == 1 else b"".join([each.packed() for each in commands])
         )
         connection.send_packed_command([packed], check_health=False)
+
+    def _receive(self, commands: Sequence[Command]) -> list[Any]:
         replies: list[Any] = []
         for _ in commands:
             try:
-                replies.append(connection.read_response())
+                replies.append(self._connection.read_response())
             except driver.ResponseError as error:
                 replies.append(error)
         return replies

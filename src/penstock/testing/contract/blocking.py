@@ -47,6 +47,21 @@ class BlockingContract(ContractBase):
         assert names(await bench.take(consumer)) == ["later"]
 
     @case("unique")
+    async def test_blocking_calls_in_two_halves_are_as_whole_ones(self, bench: Bench) -> None:
+        producer = bench.blocking()
+        assert list(producer.begin([], bench.origin())()) == []
+        for number, count in enumerate((1, 3, 450, 1)):
+            jobs = [job(f"{number}-{n:04}") for n in range(count)]
+            origin = bench.origin()
+            assert list(producer.begin(jobs, origin)()) == [Enqueued(job.id, True) for job in jobs]
+            assert list(producer.enqueue(jobs, origin)) == [Enqueued(job.id, True) for job in jobs]
+        mixed = [job("0-0000"), job("new", "other")]
+        assert [answer.added for answer in producer.begin(mixed, bench.origin())()] == [False, True]
+        taken = names(await bench.take(await bench.consumer(), 1_000))
+        assert taken[0] == "0-0000"
+        assert len(taken) == len(set(taken)) >= 200
+
+    @case("unique")
     async def test_blocking_and_asynchronous_calls_share_their_numbers(self, bench: Bench) -> None:
         producer, jobs, origin = bench.blocking(), [job("a", unique=False)], Origin("me", 1)
         first = list(producer.enqueue(jobs, origin))

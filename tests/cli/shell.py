@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,6 +87,31 @@ class Running:
         return "\n".join(self.seen)
 
 
+@contextmanager
+def started(words: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> Iterator[Running]:
+    """A command that goes on; at the end of the block whatever of it still runs is killed."""
+    process = subprocess.Popen(
+        words,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    running = Running(process)
+    try:
+        yield running
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        running._reader.join(PATIENCE_S)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
 class Shell:
     """A folder and an environment to type in."""
 
@@ -123,26 +148,8 @@ class Shell:
     @contextmanager
     def running(self, *words: str, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
         """Types it and goes on; at the end of the block whatever still runs is killed."""
-        process = subprocess.Popen(
-            [PENSTOCK, *words],
-            cwd=self.folder,
-            env={**self.environment, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        running = Running(process)
-        try:
+        with started([PENSTOCK, *words], self.folder, {**self.environment, **(environment or {})}) as running:
             yield running
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            running._reader.join(PATIENCE_S)
-            assert process.stdout is not None
-            process.stdout.close()
 
     @contextmanager
     def worker(self, *words: str, app: str = "tasks", **environment: str) -> Iterator[Running]:

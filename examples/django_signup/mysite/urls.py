@@ -1,0 +1,4 @@
+from django.urls import path
+from signup.views import sign_up
+
+urlpatterns = [path("", sign_up)]

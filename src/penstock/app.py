@@ -265,7 +265,7 @@ class Penstock:
         if not self._warned_on_a_loop:
             self._warned_on_a_loop = True
             log.warning("delay() was called on a running event loop and stops it for a round trip; use: await "
-                        "task.adelay(...) (said once)")  # fmt: skip
+                        "task.adelay(...), of a class task aperform_async(...) (said once)")  # fmt: skip
         return _ON_A_LOOP_TIMEOUT_S
 
     async def aenqueue(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:

@@ -1,0 +1,1 @@
+"""Other systems' spellings, for hands that know them."""

@@ -33,7 +33,7 @@ def ready(bell: Doorbell, processes: int = 2) -> set[int]:
     return {int(bell.wait("ready")) for _ in range(processes)}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_drains_its_workers(bell: Doorbell, number: signal.Signals) -> None:
     with supervisor(bell, "drains", 3) as process:
         pids = ready(bell, 3)

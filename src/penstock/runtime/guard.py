@@ -60,6 +60,10 @@ class Pulse:
         """The broker has answered a beat; the longest of the worker's tasks may take so long (None: no bound)."""
         self._write("p -" if longest_s is None else f"p {longest_s}")
 
+    def ask_for_successor(self, why: str) -> None:
+        """Asks the supervisor to replace this worker, which goes on until the other one is ready."""
+        self._write(f"r {why}")
+
     def close(self) -> None:
         """Does without: a guard ends, a supervisor does not beat for this worker."""
         fd, self._fd = self._fd, -1

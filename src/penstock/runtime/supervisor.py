@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from penstock.runtime.ended import Ended
 from penstock.runtime.guard import SUPERVISED
+from penstock.runtime.rolling import Rolling
+from penstock.runtime.slot import Slot
 from penstock.runtime.wards import Ward
 
 if TYPE_CHECKING:
@@ -33,39 +35,7 @@ LONGEST_BACKOFF_S: Final = 30.0
 CLOSE_WITHIN_S: Final = 15.0
 LOOK_EVERY_S: Final = 5.0
 _READ_BYTES: Final = 65_536
-_STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class _Slot:
-    """One worker process and its successors.
-
-    Attributes:
-        pid: Of the process that runs now; 0 for none.
-        code: How the last one ended, once none will follow or while the next is waited for.
-        over: No other will follow.
-        failures: How many in a row ended soon.
-        mono_retry: When to start the next one.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.pid = 0
-        self.code = 0
-        self.over = False
-        self.failures = 0
-        self.mono_started = 0.0
-        self.mono_retry = 0.0
-        self.reading = -1
-        self.ward: Ward | None = None
-        self.quiet = False
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it has been heard: it reached its broker, and listens to signals."""
-        return self.ward is not None and self.ward.ready
-
-    def __str__(self) -> str:
-        return f"worker process {self.number} (pid {self.pid})"
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Supervisor:
@@ -83,7 +53,7 @@ class Supervisor:
         self, argv: Sequence[str], processes: int, *, grace_s: float, connect: Connect, guard: bool = True
     ) -> None:
         self._argv = list(argv)
-        self._slots = [_Slot(number) for number in range(1, processes + 1)]
+        self._slots = [Slot(number) for number in range(1, processes + 1)]
         self._grace_s = grace_s
         self._connect = connect
         self._guard = guard
@@ -92,6 +62,9 @@ class Supervisor:
         self._quiet = False
         self._fatal = 0
         self._mono_kill: float | None = None
+        self._rolling = Rolling(self._slots, start=self._start, drain=self._drain, kill=self._kill)
+        self._terminal = _has_terminal()
+        self._outlives_it = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
     def run(self) -> int:
         """Returns the exit code: the workers' highest, 4 where work was left behind."""
@@ -99,13 +72,15 @@ class Supervisor:
         os.set_blocking(ring, False)
         os.set_blocking(bell, False)
         old = signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
-        handled = [*_STOPS, signal.SIGTSTP, signal.SIGUSR1, signal.SIGCHLD]
+        handled = [*_STOPS, signal.SIGHUP, signal.SIGTSTP, signal.SIGUSR1, signal.SIGCHLD]
         before = {number: signal.signal(number, self._on_signal) for number in handled}
         try:
             while self._start_due():
                 self._wait(bell)
                 self._obey()
                 self._reap()
+                if not self._stops:
+                    self._replace()
                 self._kill_overdue()
         finally:
             signal.set_wakeup_fd(old)
@@ -130,7 +105,7 @@ class Supervisor:
                     self._start(slot)
         return not all(slot.over for slot in self._slots)
 
-    def _start(self, slot: _Slot) -> None:
+    def _start(self, slot: Slot) -> None:
         slot.reading, writing = os.pipe()
         os.set_inheritable(writing, True)
         environment = {**os.environ, SUPERVISED: f"{os.getpid()}:{writing}"}
@@ -149,7 +124,7 @@ class Supervisor:
         slot.quiet = False
         log.info("%s started", slot)
 
-    def _backs_off(self, slot: _Slot) -> float:
+    def _backs_off(self, slot: Slot) -> float:
         slot.failures += 1
         wait_s = 0.0 if slot.failures == 1 else min(2.0 ** (slot.failures - 2), LONGEST_BACKOFF_S)
         slot.mono_retry = monotonic() + wait_s
@@ -164,6 +139,7 @@ class Supervisor:
         until = [slot.mono_retry - now for slot in self._slots if not slot.pid and not slot.over]
         if self._guard:
             until += [slot.ward.wait_s(now) for slot in self._slots if slot.pid and slot.ward is not None]
+        until += [s.mono_drains_until - now for s in self._slots if s.pid and s.mono_drains_until is not None]
         if self._mono_kill is not None:
             until.append(self._mono_kill - now)
         wait_s = 0.0 if self._signals else max(min([*until, LOOK_EVERY_S]), 0.0)
@@ -183,7 +159,7 @@ class Supervisor:
                 if slot.pid and slot.ward is not None and slot.ward.due(monotonic()):
                     slot.ward.beat()
 
-    def _close(self, slot: _Slot) -> None:
+    def _close(self, slot: Slot) -> None:
         if slot.reading >= 0:
             os.close(slot.reading)
             slot.reading = -1
@@ -195,6 +171,8 @@ class Supervisor:
             number = self._signals.pop(0)
             if number in _STOPS:
                 self._stop()
+            elif number == signal.SIGHUP:
+                self._hang_up()
             elif number == signal.SIGTSTP:
                 self._quiet = True
             elif number == signal.SIGUSR1:
@@ -209,8 +187,18 @@ class Supervisor:
                 slot.quiet = True
                 os.kill(slot.pid, signal.SIGTSTP)
 
+    def _hang_up(self) -> None:
+        """SIGHUP is a wish for fresh processes, unless it comes because the terminal that started us is gone."""
+        if self._terminal and not _has_terminal():
+            self._terminal = False
+            if not self._outlives_it:  # as under nohup
+                self._stop()
+        elif not self._stops:
+            self._rolling.all()
+
     def _stop(self) -> None:
         self._stops += 1
+        self._rolling.stop()
         if self._stops == 1:
             log.info("stopping %d worker processes", sum(1 for slot in self._slots if slot.pid))
             self._tell(signal.SIGTERM)
@@ -224,7 +212,28 @@ class Supervisor:
             if slot.pid and (slot.is_ready or not only_ready):
                 os.kill(slot.pid, number)
 
+    # --- replacing
+
+    def _replace(self) -> None:
+        for slot in list(self._slots):
+            if slot.ward is not None and slot.ward.wants_successor:
+                why, slot.ward.wants_successor = slot.ward.wants_successor, ""
+                self._rolling.one(slot, why)
+        self._rolling.step()
+
+    def _drain(self, slot: Slot) -> None:
+        slot.mono_drains_until = monotonic() + self._grace_s + CLOSE_WITHIN_S
+        os.kill(slot.pid, signal.SIGTERM)
+
+    def _kill(self, slot: Slot) -> None:
+        os.kill(slot.pid, signal.SIGKILL)
+
     def _kill_overdue(self) -> None:
+        for slot in self._slots:
+            if slot.pid and slot.mono_drains_until is not None and monotonic() >= slot.mono_drains_until:
+                log.error("%s did not end in time and is killed; its jobs go to other workers", slot)
+                slot.mono_drains_until += CLOSE_WITHIN_S
+                self._kill(slot)
         if self._mono_kill is None or monotonic() < self._mono_kill:
             return
         self._mono_kill = None
@@ -247,7 +256,7 @@ class Supervisor:
             if slot is not None:  # else an orphan that came to process 1
                 self._ended(slot, Ended(status))
 
-    def _ended(self, slot: _Slot, ended: Ended) -> None:
+    def _ended(self, slot: Slot, ended: Ended) -> None:
         who, was_ready = str(slot), self._hear_out(slot)
         slot.pid = 0  # from now on it may be somebody else's
         slot.code = ended.code
@@ -256,6 +265,8 @@ class Supervisor:
             if ended.code == -signal.SIGTERM and not was_ready:  # it was asked before it could listen
                 slot.code = 0
             log.log(logging.INFO if slot.code == 0 else logging.WARNING, "%s %s", who, ended)
+        elif self._rolling.ended(slot, str(ended)):
+            return
         elif ended.code == 0:
             slot.over = True
             log.info("%s has ended, as it was told to", who)
@@ -272,10 +283,10 @@ class Supervisor:
             times = f", {slot.failures} times in a row soon after its start" if slot.failures > 1 else ""
             log.error("%s %s%s; %s", who, ended, times, again)
 
-    def _others_ready(self, slot: _Slot) -> bool:
+    def _others_ready(self, slot: Slot) -> bool:
         return any(other.is_ready for other in self._slots if other is not slot)
 
-    def _hear_out(self, slot: _Slot) -> bool:
+    def _hear_out(self, slot: Slot) -> bool:
         """Reads what it said last; says whether it had reached its broker."""
         ward = slot.ward
         assert ward is not None
@@ -288,6 +299,15 @@ class Supervisor:
     def _exit_code(self) -> int:
         codes = [EXIT_LEFT_BEHIND if slot.code < 0 else slot.code for slot in self._slots]
         return self._fatal or (EXIT_LEFT_BEHIND if EXIT_LEFT_BEHIND in codes else max(codes, default=0))
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal that has not been hung up."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def run(argv: Sequence[str], processes: int, *, grace_s: float, connect: Connect, guard: bool = True) -> int:

@@ -43,11 +43,13 @@ class Ward:
 
     Attributes:
         ready: It has been heard: it reached its broker.
+        wants_successor: Why it asks to be replaced; empty where it does not.
     """
 
     def __init__(self, pid: int, connect: Connect, say: Callable[[str], None]) -> None:
         self.pid = pid
         self.ready = False
+        self.wants_successor = ""
         self._connect = connect
         self._say = say
         self._data = b""
@@ -71,6 +73,8 @@ class Ward:
                 self._lease_s = float(lease)
                 if self._lease_s < SHORT_LEASE_S:
                     self._prepare()
+            elif kind == b"r":
+                self.wants_successor = rest.decode()
             else:
                 self.ready = True
                 self._limit_s = LONGEST_KEPT_S if rest == b"-" else min(float(rest), LONGEST_KEPT_S)

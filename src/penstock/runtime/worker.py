@@ -144,8 +144,17 @@ class Worker:
         # such signals are one, and hurrying has a signal of its own.
         self._bell = SignalBell()
         supervised = self._settings.supervised
-        # A terminal that hangs up stops a worker as gently as anything else.
-        for number in STOP_SIGNALS:
+        # A terminal that hangs up stops a worker as gently as anything else, unless it was started to outlive that
+        # (nohup). For a supervisor it is the wish for fresh workers, and no business of the old ones.
+        stops = set(STOP_SIGNALS)
+        if hasattr(signal, "SIGHUP"):  # pragma: no branch - Windows has it not
+            if supervised:
+                stops.discard(signal.SIGHUP)
+                # Not SIG_IGN: programs that a job starts would inherit that.
+                signal.signal(signal.SIGHUP, lambda _n, _f: None)
+            elif signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+                stops.discard(signal.SIGHUP)
+        for number in stops:
             signal.signal(number, lambda _n, _f: self._drain_once() if supervised else self.stop())
         if supervised:
             signal.signal(signal.SIGUSR2, lambda _n, _f: self.stop(at_once=True))

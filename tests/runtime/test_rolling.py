@@ -1,0 +1,210 @@
+"""Rolling restarts: over stub workers, and with workers that run jobs."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock import Penstock
+from tests.faults.processes import ROOT, Process, descendants, gone
+from tests.runtime.conftest import WITHIN_S, Doorbell, wait_for
+from tests.runtime.test_supervisor import ready, supervisor
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A Python that fails where a file ``broken`` is there, and hangs where ``slow`` is."""
+    made = tmp_path / "program"
+    made.write_text(
+        "#!/bin/sh\n"
+        f"[ -e {tmp_path}/broken ] && exit 2\n"
+        f"if [ -e {tmp_path}/slow ]; then touch {tmp_path}/booting; exec sleep 600; fi\n"
+        f'exec {sys.executable} "$@"\n'
+    )
+    made.chmod(0o700)
+    return made
+
+
+def test_each_is_replaced_once_its_successor_is_ready(bell: Doorbell) -> None:
+    with supervisor(bell, "drains", 2) as process:
+        old = ready(bell, 2)
+        process.signal(signal.SIGHUP)
+        new: set[int] = set()
+        for _ in range(2):
+            fresh = int(bell.wait("ready"))
+            drained = int(bell.wait("SIGTERM"))
+            assert drained in old
+            assert not gone(fresh)
+            new.add(fresh)
+        process.wait_for("rolling restart is done")
+        process.wait_for(r", which was replaced, ended with exit code 0", times=2)
+        assert not new & old
+        assert process.count("another is started") == 0  # no failure
+        process.signal(signal.SIGTERM)
+        assert {int(bell.wait("SIGTERM")) for _ in range(2)} == new
+        assert process.wait(WITHIN_S) == 0
+        said = [line for line in process.output() if "is ready, " in line]
+        assert len(said) == 2
+
+
+def test_a_fresh_one_that_cannot_start_stops_the_roll(bell: Doorbell, program: Path) -> None:
+    with supervisor(bell, "drains", 2, TEST_PROGRAM=str(program)) as process:
+        old = ready(bell, 2)
+        broken = program.with_name("broken")
+        broken.touch()
+        process.signal(signal.SIGHUP)
+        process.wait_for(
+            "ERROR a fresh worker process ended with exit code 2 before it was ready .*; the rolling restart stops, "
+            "and the 2 that run go on"
+        )
+        assert not any(gone(pid) for pid in old)
+        broken.unlink()
+        process.signal(signal.SIGHUP)
+        process.wait_for("rolling restart is done")
+        assert not ready(bell, 2) & old
+
+
+def test_a_fresh_one_that_hangs_is_not_waited_for_when_all_stop(bell: Doorbell, program: Path) -> None:
+    with supervisor(bell, "drains", 2, TEST_PROGRAM=str(program)) as process:
+        ready(bell, 2)
+        program.with_name("slow").touch()
+        process.signal(signal.SIGHUP)
+        wait_for(program.with_name("booting").exists)
+        process.signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 0
+        process.wait_for("stopping 3 worker processes")
+
+
+def test_a_signal_during_a_roll_queues_one_more(bell: Doorbell) -> None:
+    with supervisor(bell, "drains", 1) as process:
+        ready(bell, 1)
+        process.signal(signal.SIGHUP)
+        process.wait_for("rolling restart of 1 worker process")
+        for _ in range(3):  # signals that come together are one
+            process.signal(signal.SIGHUP)
+            process.wait_for("another rolling restart follows this one|rolling restart is done")
+        process.wait_for("rolling restart is done", times=2)
+        assert len({int(bell.wait("SIGTERM")) for _ in range(2)}) == 2
+
+
+def test_one_that_dies_while_its_successor_starts_is_not_started_again(bell: Doorbell, program: Path) -> None:
+    with supervisor(bell, "drains", 1, TEST_PROGRAM=str(program)) as process:
+        [old] = ready(bell, 1)
+        slow = program.with_name("slow")
+        slow.touch()
+        process.signal(signal.SIGHUP)
+        wait_for(program.with_name("booting").exists)
+        os.kill(old, signal.SIGKILL)
+        process.wait_for("its successor is being started already")
+        slow.unlink()
+        [heir] = descendants(process.pid)
+        os.kill(heir, signal.SIGKILL)
+        process.wait_for("a fresh worker process was killed by SIGKILL")
+        ready(bell, 1)  # its place is filled as after any failure
+
+
+def test_one_that_does_not_drain_is_killed(bell: Doorbell) -> None:
+    with supervisor(bell, "wedged", 1, grace_s=0.1) as process:
+        [old] = ready(bell, 1)
+        process.signal(signal.SIGHUP)
+        ready(bell, 1)
+        process.wait_for("did not end in time and is killed")
+        process.wait_for("which was replaced, was killed by SIGKILL")
+        assert gone(old)
+
+
+def test_a_quiet_fleet_stays_quiet(bell: Doorbell) -> None:
+    with supervisor(bell, "drains", 1) as process:
+        ready(bell, 1)
+        process.signal(signal.SIGTSTP)
+        bell.wait("SIGTSTP")
+        process.signal(signal.SIGHUP)
+        [fresh] = ready(bell, 1)
+        assert int(bell.wait("SIGTSTP")) == fresh
+
+
+@pytest.mark.parametrize("outlives", [False, True])
+def test_a_terminal_that_hangs_up(bell: Doorbell, tmp_path: Path, outlives: bool) -> None:
+    """It stops what was started by hand, unless that was meant to outlive it."""
+    pid, terminal = pty.fork()
+    if pid == 0:  # pragma: no cover - another process
+        os.chdir(ROOT)
+        if outlives:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        argv = [sys.executable, "-m", "tests.runtime.run_supervisor", "drains", "1", "60"]
+        os.execve(sys.executable, argv, {**os.environ, "TEST_BELL": bell.path, "PYTHONPATH": str(ROOT)})
+    try:
+        [worker] = ready(bell, 1)
+        os.close(terminal)
+        if outlives:
+            os.kill(pid, signal.SIGHUP)  # the first tells it that the terminal is gone, if the kernel has not
+            os.kill(pid, signal.SIGHUP)
+            wait_for(lambda: gone(worker) or bool(os.kill(pid, signal.SIGHUP)))
+            ready(bell, 1)
+            os.kill(pid, signal.SIGTERM)
+        assert int(bell.wait("SIGTERM")) == worker
+    finally:
+        wait_for(lambda: gone(pid))
+        os.waitpid(pid, 0)
+
+
+TASKS = """
+import os, socket, time
+from penstock import Penstock
+app = Penstock("rolled")
+VERSION = 1
+
+@app.task
+def version() -> tuple[int, int]:
+    return VERSION, os.getpid()
+
+@app.task
+def waits(bell: str, until_there: str) -> int:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(f"begun {os.getpid()}".encode(), bell)
+    while not os.path.exists(until_there):
+        time.sleep(0.01)
+    return VERSION
+"""
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Penstock]:
+    app = Penstock("client", broker=f"sqlite:///{tmp_path / 'jobs.db'}")
+    yield app
+    app.close()
+
+
+def test_new_code_comes_and_what_runs_ends(client: Penstock, bell: Doorbell, tmp_path: Path) -> None:
+    module = tmp_path / "rolled.py"
+    module.write_text(TASKS)
+    command = ["-m", "penstock", "-A", str(module), "worker", "--processes", "2"]
+    with Process(command, {"PENSTOCK_BROKER_URL": f"sqlite:///{tmp_path / 'jobs.db'}"}) as process:
+        process.wait_for("is ready: ", times=2)
+        old = descendants(process.pid)
+        there = tmp_path / "there"
+        running = [client.send("rolled.waits", bell.path, str(there)) for _ in range(3)]
+        for _ in running:
+            bell.wait("begun")
+        module.write_text(TASKS.replace("VERSION = 1", "VERSION = 2 +"))
+        process.signal(signal.SIGHUP)
+        process.wait_for("the rolling restart stops, and the 2 that run go on")
+        assert process.count(r"importing rolled failed at .*rolled.py:\d+: SyntaxError") == 1
+        assert client.send("rolled.version").result(timeout=WITHIN_S)[0] == 1
+        module.write_text(TASKS.replace("VERSION = 1", "VERSION = 2"))
+        process.signal(signal.SIGHUP)
+        process.wait_for("rolling restart is done")
+        process.wait_for("stopping: running jobs have 25 s", times=2)
+        assert client.send("rolled.version").result(timeout=WITHIN_S)[0] == 2
+        there.touch()
+        assert [job.result(timeout=WITHIN_S) for job in running] == [1, 1, 1]
+        wait_for(lambda: all(gone(pid) for pid in old))
+        process.signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 0
+        assert process.count("stopped: .* 0 given back while running, .* 0 lost") == 4

@@ -15,7 +15,7 @@ from penstock.cli.words import words
 # Of QueueCounts' fields, in their order.
 _HEADS: Final = (
     *("queue", "ready", "scheduled", "running", "dead", "quarantined"),
-    *("enqueued", "succeeded", "failed", "lost"),
+    *("enqueued", "succeeded", "failed", "lost", "paused"),
 )
 
 

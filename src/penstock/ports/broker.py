@@ -147,6 +147,8 @@ class Consumer(Protocol):
         Jobs that have expired are settled as such and not delivered. Promotes what has become due; it goes behind what
         was ready before, by its moment. Age counts from when a job was last put into its line.
         A consumer whose lease was over goes on under its id with its next fetch or beat; what was reclaimed is lost.
+        Of a queue that is paused (``Inspector.pause``) nothing is claimed, promoted, expired or said to be due; who
+        waits for it waits as for an empty one.
         """
         ...
 

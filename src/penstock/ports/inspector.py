@@ -17,7 +17,7 @@ class QueueCounts(msgspec.Struct):
 
     The totals count since the queue began, and are never reset: ``failed_total`` what went to the dead set,
     ``lost_total`` what was reclaimed. A job that is due or expired and that no fetch or round of maintenance has seen
-    since may still count as what it was.
+    since may still count as what it was. ``paused``: no worker takes jobs from it.
     """
 
     queue: str
@@ -30,6 +30,7 @@ class QueueCounts(msgspec.Struct):
     succeeded_total: int = 0
     failed_total: int = 0
     lost_total: int = 0
+    paused: bool = False
 
 
 class Facts(NamedTuple):
@@ -79,7 +80,27 @@ class Inspector(Protocol):
     """Looks at and acts on what is stored. Belongs to one event loop, like the broker it comes from."""
 
     async def queues(self) -> Sequence[QueueCounts]:
-        """Every queue that has ever held a job, by name. O(1) a queue."""
+        """Every queue that has ever held a job or is paused, by name. O(1) a queue."""
+        ...
+
+    async def pause(self, queues: Sequence[str]) -> Sequence[str]:
+        """From now on no fetch claims a job of these queues; returns those that were not paused before.
+
+        The broker decides at the claim, so what a fetch has claimed before still arrives. All else goes on: jobs are
+        enqueued, retried, settled, expire and become due, and running ones run. Lasts until ``resume``, as durably as
+        a job is stored. A queue that never held a job can be paused too.
+
+        Raises:
+            ConfigError: A name cannot be a queue's; nothing is changed.
+        """
+        ...
+
+    async def resume(self, queues: Sequence[str]) -> Sequence[str]:
+        """Ends the pause of these queues and wakes who waits for their jobs; returns those that were paused.
+
+        Raises:
+            ConfigError: A name cannot be a queue's; nothing is changed.
+        """
         ...
 
     async def get(self, id: str) -> JobRecord | None:

@@ -245,6 +245,12 @@ class BrokerMachine(RuleBasedStateMachine):
         ids = sorted({known[-1 - pick % len(known)] for pick in picks}) if known else []
         self._twin.change(ids, change)
 
+    # Mostly not: what is paused shows nothing of the other rules.
+    @rule(queues=st.sampled_from([("a",), ("b",), QUEUES]), paused=st.sampled_from([True, False, False]))
+    def pause(self, queues: tuple[str, ...], paused: bool) -> None:
+        self._twin.pause(queues, paused)
+        self._twin.look()
+
 
 def check_broker(fresh: Callable[[], Address], *, examples: int = 100, steps: int = 60) -> None:
     """Plays so many random histories, each at most ``steps`` long, on the broker at ``fresh()`` and on the model."""

@@ -265,6 +265,13 @@ class Twin:
         real = self._runner.run(brokers.inspector(self._broker).change(ids, change))
         assert sorted(real) == sorted(model)
 
+    def pause(self, queues: Sequence[str], paused: bool) -> None:
+        """An operator pauses queues, or ends their pause."""
+        self.settle_down()
+        inspector = brokers.inspector(self._broker)
+        changed = self._runner.run(inspector.pause(queues) if paused else inspector.resume(queues))
+        assert list(changed) == self._view.pause(queues, paused)
+
     def look(self) -> None:
         """Everything that can be seen from outside."""
         self.settle_down()

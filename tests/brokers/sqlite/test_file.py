@@ -20,8 +20,11 @@ import pytest
 from penstock import brokers
 from penstock.brokers import Address
 from penstock.brokers.sqlite import SQLiteBroker, SQLiteProducer, file, open_blocking
+from penstock.brokers.sqlite.database import Database
 from penstock.core.job import Job, Origin
 from penstock.errors import BrokerError, BrokerMisconfigured, BrokerRejected, BrokerUnavailable
+from penstock.ports.broker import WorkerCard
+from penstock.ports.inspector import QueueCounts
 
 
 def _open(broker: SQLiteBroker) -> list[str]:
@@ -363,3 +366,56 @@ def test_a_disk_that_does_not_answer_ends_the_wait(
         await broker.close()
 
     asyncio.run(used())
+
+
+def test_an_older_file_gets_what_it_lacks(
+    broker: SQLiteBroker, producer: SQLiteProducer, path: Path
+) -> None:
+    producer.enqueue([Job("q:1", "q", b"1")], Origin("p", 1))
+    producer._database.execute("DROP INDEX queues_paused")
+    producer._database.execute("ALTER TABLE queues DROP COLUMN paused")
+    producer._database.execute("PRAGMA user_version = 1")
+    assert _schema(producer._database) != _made_anew(path)
+    producer.close()
+
+    async def used() -> tuple[list[str], list[QueueCounts]]:
+        try:
+            await broker.open()
+            consumer = await broker.consumer(["q"], window=1, lease_s=60, card=WorkerCard("w", "a"))
+            await broker.pause(["q"])
+            assert not (await consumer.fetch(1, 1_000, 0)).deliveries
+            await broker.resume(["q"])
+            ids = [delivery.id for delivery in (await consumer.fetch(1, 1_000, 0)).deliveries]
+            return ids, list(await broker.queues())
+        finally:
+            await broker.close()
+
+    assert asyncio.run(used()) == (["q:1"], [QueueCounts("q", running=1, enqueued_total=1)])
+    producer.enqueue([Job("q:2", "q", b"2")], Origin("p", 2))
+    assert _schema(producer._database) == _made_anew(path)
+
+
+def _schema(database: Database) -> tuple[int, list[tuple[str, list[str]]]]:
+    """The version, and the columns and indexes of each table; the new ones of an older file stand last."""
+    tables = [name for (name,) in database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    told = [
+        (
+            name,
+            sorted(
+                str(row[1:])
+                for kind in ("table_info", "index_list")
+                for row in database.rows(f"SELECT * FROM pragma_{kind}('{name}')")
+            ),
+        )
+        for name in sorted(tables)
+    ]
+    return database.one("PRAGMA user_version")[0], told
+
+
+def _made_anew(beside: Path) -> tuple[int, list[tuple[str, list[str]]]]:
+    fresh = open_blocking(brokers.address(f"sqlite:///{beside.with_name('fresh.db')}"))
+    fresh.enqueue([], Origin("p", 1))
+    try:
+        return _schema(fresh._database)
+    finally:
+        fresh.close()

@@ -71,6 +71,16 @@ class MemoryBroker:
         with self._shared.lock:
             return self._shared.inspection.queues()
 
+    async def pause(self, queues: Sequence[str]) -> Sequence[str]:
+        with self._shared.lock:
+            return self._shared.inspection.pause(queues, True)
+
+    async def resume(self, queues: Sequence[str]) -> Sequence[str]:
+        with self._shared.lock:
+            resumed = self._shared.inspection.pause(queues, False)
+            self._shared.ring()
+        return resumed
+
     async def get(self, id: str) -> JobRecord | None:
         with self._shared.lock:
             return self._shared.inspection.get(self.now(), id)

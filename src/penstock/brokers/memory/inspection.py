@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from penstock.brokers.memory.model import Model
-from penstock.brokers.memory.stored import Stored
-from penstock.core.job import JobRecord
+from penstock.brokers.memory.stored import Line, Stored
+from penstock.core.job import JobRecord, check_queue_name
 from penstock.core.lifecycle import JobState
 from penstock.ports.broker import WorkerCard
 from penstock.ports.inspector import Cancelling, Change, Deleting, Page, QueueCounts, Retried
@@ -35,10 +35,21 @@ class Inspection:
                 succeeded_total=line.succeeded_total,
                 failed_total=line.failed_total,
                 lost_total=line.lost_total,
+                paused=line.paused,
             )
             for name, line in sorted(self._model.lines.items())
-            if line.enqueued_total
+            if line.enqueued_total or line.paused
         ]
+
+    def pause(self, queues: Sequence[str], paused: bool) -> list[str]:
+        """See ``Inspector.pause`` and ``Inspector.resume``; the queues of which that is news."""
+        changed: list[str] = []
+        for name in [check_queue_name(name) for name in dict.fromkeys(queues)]:
+            line = self._model.lines.setdefault(name, Line(name))
+            if line.paused is not paused:
+                line.paused = paused
+                changed.append(name)
+        return changed
 
     def get(self, now: float, id: str) -> JobRecord | None:
         """See ``Inspector.get``."""

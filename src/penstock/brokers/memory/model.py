@@ -145,7 +145,7 @@ class Model:
     ) -> Fetched:
         """See ``Consumer.fetch``; it does not wait."""
         self.renew(now, member)
-        lines = [self.lines[queue] for queue in member.queues if queue in self.lines]
+        lines = [line for queue in member.queues if (line := self.lines.get(queue)) and not line.paused]
         for line in lines:
             self._promote(now, line, len(line.scheduled))
         deliveries: list[Delivery] = []

@@ -101,6 +101,7 @@ class Line:
     succeeded_total: int = 0
     failed_total: int = 0
     lost_total: int = 0
+    paused: bool = False
     # The witness: when maintenance last looked, and until when it reclaims nothing.
     seen_at: float | None = None
     patient_until: float = 0.0

@@ -171,6 +171,12 @@ class RedisBroker:
     async def queues(self) -> Sequence[QueueCounts]:
         return await self._inspection.queues(self.clock_shift_s)
 
+    async def pause(self, queues: Sequence[str]) -> Sequence[str]:
+        return await self._inspection.pause(queues, True, self.clock_shift_s)
+
+    async def resume(self, queues: Sequence[str]) -> Sequence[str]:
+        return await self._inspection.pause(queues, False, self.clock_shift_s)
+
     async def get(self, id: str) -> JobRecord | None:
         return (await self._inspection.records(queue_of(id), [id], self.clock_shift_s))[0]
 

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 from penstock.brokers.redis.keys import FleetKeys, QueueKeys, first_token
 from penstock.brokers.redis.link import Link
 from penstock.brokers.redis.records import read_record
-from penstock.brokers.redis.scripts import CHANGE, COUNTS, PAGE, RECORDS, Arg, Command, Script
-from penstock.core.job import JobRecord, queue_of
+from penstock.brokers.redis.scripts import CHANGE, COUNTS, PAGE, PAUSE, RECORDS, Arg, Command, Script
+from penstock.core.job import JobRecord, check_queue_name, queue_of
 from penstock.core.lifecycle import ENDED, JobState
 from penstock.ports.inspector import Cancelling, Change, Page, QueueCounts, Retried
 
@@ -45,8 +45,23 @@ class Inspection:
         replies = await self._link.call(
             [COUNTS.call(self._keys(queue).nobody, (shift_s,)) for queue in queues]
         )
-        counts = [QueueCounts(queue, *reply) for queue, reply in zip(queues, replies, strict=True)]
-        return [each for each in counts if each.enqueued_total]
+        counts = [
+            QueueCounts(queue, *numbers, paused == 1)
+            for queue, (*numbers, paused) in zip(queues, replies, strict=True)
+        ]
+        return [each for each in counts if each.enqueued_total or each.paused]
+
+    async def pause(self, queues: Sequence[str], paused: bool, shift_s: float) -> list[str]:
+        """See ``Inspector.pause`` and ``Inspector.resume``; the queues of which that is news."""
+        named = [check_queue_name(name) for name in dict.fromkeys(queues)]
+        if not named:
+            return []
+        if paused:
+            # Whatever this process remembers: a queue may be paused before it has ever held a job.
+            await self._link.call([Command((b"SADD", self._fleet.queues, *named))])
+        args = (shift_s, int(paused))
+        replies = await self._link.call([PAUSE.call(self._keys(queue).nobody, args) for queue in named])
+        return [queue for queue, changed in zip(named, replies, strict=True) if changed == 1]
 
     async def records(self, queue: str, ids: Sequence[str], shift_s: float) -> list[JobRecord | None]:
         """What is known of jobs of one queue."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from secrets import token_hex
 from typing import Final
 
-from penstock.brokers.sqlite import settling
+from penstock.brokers.sqlite import settling, waking
 from penstock.brokers.sqlite.database import Database
 from penstock.brokers.sqlite.settling import Steps
 from penstock.brokers.sqlite.statements import statements
-from penstock.core.job import queue_of
+from penstock.core.job import check_queue_name, queue_of
 from penstock.errors import ConfigError
 from penstock.ports.inspector import Cancelling, Change, Deleting, Retried
 
@@ -88,6 +88,18 @@ def _leave(database: Database, queue: int, state: str) -> None:
             moved.quarantined -= 1
         case _:  # the other ends are not counted
             return
+
+
+def pause(database: Database, queues: Sequence[str], paused: bool) -> list[str]:
+    """See ``Inspector.pause`` and ``Inspector.resume``; the queues of which that is news."""
+    changed: list[str] = []
+    for name in [check_queue_name(name) for name in dict.fromkeys(queues)]:
+        queue = database.add_queue(name)
+        database.execute(_SQL["pause"], (queue, int(paused)))
+        if database.connection.changes():
+            changed.append(name)
+            waking.wake_one(database, queue)
+    return changed
 
 
 def command(database: Database, now: float, worker: str, verb: str, expires_s: float) -> str:

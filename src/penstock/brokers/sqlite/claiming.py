@@ -70,7 +70,10 @@ def claim(database: Database, now: float, want: Want) -> Claimed:
     claimed = Claimed([], {})
     left = want.max_bytes
     queues = [(name, key) for name in want.queues if (key := database.queue(name)) is not None]
+    paused = {key for (key,) in database.rows(_SQL["paused"], (database.namespace,))}
     for name, queue in queues:
+        if queue in paused:
+            continue
         promote(database, now, queue, want.limit)
         for line in ("suspects", "ready"):
             room = want.limit - len(claimed.deliveries)

@@ -12,10 +12,11 @@ from typing import Final
 import apsw
 
 from penstock.brokers.sqlite.driver import Connection
-from penstock.brokers.sqlite.statements import script
+from penstock.brokers.sqlite.statements import script, statements
 from penstock.errors import BrokerMisconfigured
 
-VERSION: Final = 1
+VERSION: Final = 2
+_UPGRADES: Final = statements("upgrade")
 # "PENS", so that `file` and other tools can tell.
 _APPLICATION_ID: Final = 0x50454E53
 # Two writing processes can damage a file of an older SQLite (https://www.sqlite.org/wal.html#walresetbug).
@@ -115,7 +116,7 @@ def is_still(path: Path, made: os.stat_result) -> bool:
 
 
 def prepare(connection: Connection, path: Path) -> None:
-    """Gives an empty file its schema; to be called where no other process is writing.
+    """Gives an empty file its schema, and an older one what it lacks; to be called where no other process is writing.
 
     Raises:
         BrokerMisconfigured: It is another program's, or a newer Penstock's, or cannot be written.
@@ -124,7 +125,8 @@ def prepare(connection: Connection, path: Path) -> None:
         raise BrokerMisconfigured(
             f"SQLite file {path}: it can only be read; give this user write permission for the file and its folder"
         )
-    if _fits(connection, path):
+    version = _version(connection, path)
+    if version == VERSION:
         return
     mode = connection.pragma("journal_mode", "wal")
     if mode != "wal":
@@ -134,15 +136,21 @@ def prepare(connection: Connection, path: Path) -> None:
         )
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _make_tables(connection)
+        if version:
+            for newer in range(version + 1, VERSION + 1):
+                connection.execute(_UPGRADES[f"to_{newer}"])
+        else:
+            connection.execute(script("schema"))
+            connection.pragma("application_id", _APPLICATION_ID)
+        connection.pragma("user_version", VERSION)
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 
 
-def _fits(connection: Connection, path: Path) -> bool:
-    """Whether the file has this schema; false where it is empty."""
+def _version(connection: Connection, path: Path) -> int:
+    """Of the file's schema, not above this Penstock's; 0 where it is empty."""
     ours = connection.pragma("application_id") == _APPLICATION_ID
     version = connection.pragma("user_version")
     if not ours:
@@ -150,16 +158,10 @@ def _fits(connection: Connection, path: Path) -> bool:
             raise BrokerMisconfigured(
                 f"SQLite file {path}: it holds another program's tables; give Penstock a file of its own"
             )
-        return False
-    if version != VERSION:
+        return 0
+    if not 1 <= version <= VERSION:
         raise BrokerMisconfigured(
             f"SQLite file {path}: its schema has version {version}, this Penstock knows {VERSION}; use the Penstock"
             " that made it, or a newer one"
         )
-    return True
-
-
-def _make_tables(connection: Connection) -> None:
-    connection.execute(script("schema"))
-    connection.pragma("application_id", _APPLICATION_ID)
-    connection.pragma("user_version", VERSION)
+    return int(version)

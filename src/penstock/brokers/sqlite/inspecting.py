@@ -30,7 +30,8 @@ _BEGINNINGS: Final[dict[JobState, tuple[float, int]]] = {
 
 def queues(database: Database) -> list[QueueCounts]:
     """See ``Inspector.queues``."""
-    return [QueueCounts(*row) for row in database.rows(_SQL["queues"], (database.namespace,))]
+    rows = database.rows(_SQL["queues"], (database.namespace,))
+    return [QueueCounts(*row[:-1], bool(row[-1])) for row in rows]
 
 
 class Found(NamedTuple):

@@ -50,6 +50,14 @@ class SQLiteInspector:
     async def queues(self) -> Sequence[QueueCounts]:
         return await self.reader.run(lambda database, _: inspecting.queues(database), durable=False)
 
+    async def pause(self, queues: Sequence[str]) -> Sequence[str]:
+        return await self.writer.run(lambda database, _: changing.pause(database, queues, True), durable=True)
+
+    async def resume(self, queues: Sequence[str]) -> Sequence[str]:
+        return await self.writer.run(
+            lambda database, _: changing.pause(database, queues, False), durable=True
+        )
+
     async def get(self, id: str) -> JobRecord | None:
         found = await self._find(id)
         return found.record if found is not None else None

@@ -18,6 +18,7 @@ from penstock.testing.contract.fetch import FetchContract
 from penstock.testing.contract.inspect import InspectContract
 from penstock.testing.contract.lease import LeaseContract
 from penstock.testing.contract.overlap import OverlapContract
+from penstock.testing.contract.pausing import PauseContract
 from penstock.testing.contract.settle import SettleContract
 from penstock.testing.contract.suspects import SuspectContract
 from penstock.testing.contract.workers import WorkersContract
@@ -32,6 +33,7 @@ class BrokerContract(
     InspectContract,
     WorkersContract,
     BlockingContract,
+    PauseContract,
     OverlapContract,
 ):
     """All of it. The class that inherits it offers the fixture ``broker_url`` and its own ``skips``."""

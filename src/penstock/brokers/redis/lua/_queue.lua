@@ -12,7 +12,7 @@
 --       9 odd       zset   id by the moment it was quarantined
 --      10 asked     hash   id -> seconds that the state is kept, of running jobs that are to be cancelled
 --      11 leases    zset   consumer by the end of its lease
---      12 totals    hash   counters; "claims" is the last token drawn
+--      12 totals    hash   counters; "claims" is the last token drawn, and "paused" is there while nothing may be claimed
 --      13 wake      list   one token for an idle consumer to take
 --      14 watched   hash   id -> inboxes of those who wait for its end
 --      15 witness   hash   of the last round of maintenance
@@ -93,8 +93,13 @@ local function entry(id, n)
   return id
 end
 
+local function is_paused()
+  return call('HEXISTS', TOTALS, 'paused') == 1
+end
+
+-- Nobody is woken for a queue that is paused: there is nothing to find.
 local function wake()
-  if call('LLEN', WAKE) < 2 then
+  if call('LLEN', WAKE) < 2 and not is_paused() then
     call('RPUSH', WAKE, '1')
   end
 end

@@ -117,7 +117,7 @@ else
   call('RPUSH', KEYS[10], unpack(ids))
   ready = true
 end
-if (ready or sooner) and call('LLEN', WAKE) < 2 then
+if (ready or sooner) and call('LLEN', WAKE) < 2 and call('HEXISTS', TOTALS, 'paused') == 0 then
   call('RPUSH', WAKE, '1')
 end
 if added > 0 and call('HINCRBY', TOTALS, 'enqueued', added) == added then

@@ -28,6 +28,9 @@ if ARGV[7] ~= '' then
   collect(undelivered, HELD, tonumber(ARGV[7]))
   give_back(undelivered, #undelivered, function() end)
 end
+if is_paused() then
+  return {'0', '', {}, {}, '', {}, 0}
+end
 promote(200)
 
 local ids, bodies, digits, noted = {}, {}, {}, {}

@@ -6,6 +6,9 @@
 -- Returns {1 where jobs are ready or due, seconds to the next due moment or ""}.
 also_when_full()
 call('ZADD', LEASES, 'XX', now + ARGV[3], ARGV[2])
+if is_paused() then
+  return {0, ''}
+end
 local next_due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
 local wait_s = next_due and math.max(0, next_due - now)
 if wait_s == 0 or any_ready() then

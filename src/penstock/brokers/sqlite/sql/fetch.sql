@@ -6,7 +6,10 @@ SELECT
   EXISTS (SELECT 1 FROM jobs WHERE queue = q.key AND state = 'ready' AND suspect = 0)
     OR (?3 AND EXISTS (SELECT 1 FROM jobs WHERE queue = q.key AND state = 'ready' AND suspect = 1)),
   (SELECT due_at FROM jobs WHERE queue = q.key AND state = 'scheduled' ORDER BY due_at LIMIT 1)
-FROM queues AS q WHERE namespace = ?1 AND name = ?2;
+FROM queues AS q WHERE namespace = ?1 AND name = ?2 AND paused = 0;
+
+-- [paused] The queues from which nothing may be claimed. ?1 namespace
+SELECT key FROM queues WHERE namespace = ?1 AND paused = 1;
 
 -- [due] What is due, in the order of its moments. ?1 queue, ?2 now, ?3 limit
 SELECT key FROM jobs WHERE queue = ?1 AND state = 'scheduled' AND due_at <= ?2 ORDER BY due_at, place LIMIT ?3;

@@ -1,8 +1,12 @@
 -- Looking at what is stored, and acting on it.
 
--- [queues] Every queue that has ever held a job, by name. ?1 namespace
-SELECT name, ready, scheduled, running, failed, quarantined, enqueued_total, succeeded_total, failed_total, lost_total
-FROM queues WHERE namespace = ?1 AND enqueued_total > 0 ORDER BY name;
+-- [queues] Every queue that has ever held a job or is paused, by name. ?1 namespace
+SELECT name, ready, scheduled, running, failed, quarantined, enqueued_total, succeeded_total, failed_total, lost_total,
+  paused
+FROM queues WHERE namespace = ?1 AND (enqueued_total > 0 OR paused = 1) ORDER BY name;
+
+-- [pause] Pauses a queue, or ends its pause. ?1 queue, ?2 1 to pause, 0 to go on
+UPDATE queues SET paused = ?2 WHERE key = ?1 AND paused <> ?2;
 
 -- [get] All that is known of one job. ?1 namespace, ?2 queue's name, ?3 id, ?4 now
 SELECT j.id, q.name, j.state, b.body, j.priority, j.attempt, j.crashes, j.token, j.due_at, j.expires_at, j.ended_at,

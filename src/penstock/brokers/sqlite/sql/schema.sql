@@ -1,5 +1,6 @@
--- The tables of a Penstock file, version 1 (in user_version). Moments are seconds since the epoch.
--- One statement after the other; run once, in one transaction, in a file that is empty.
+-- The tables of a Penstock file, version 2 (in user_version). Moments are seconds since the epoch.
+-- One statement after the other; run once, in one transaction, in a file that is empty. A file of an older version gets
+-- what it lacks from upgrade.sql.
 
 -- Numbers are drawn once and never again, whatever is deleted: of jobs, tokens and consumers, and places in a line.
 -- `front` falls where a job goes to the front, so that it stands before all others.
@@ -25,6 +26,8 @@ CREATE TABLE queues (
   succeeded_total INTEGER NOT NULL DEFAULT 0,
   failed_total INTEGER NOT NULL DEFAULT 0,
   lost_total INTEGER NOT NULL DEFAULT 0,
+  -- 1: nothing may be claimed.
+  paused INTEGER NOT NULL DEFAULT 0,
   -- The witness: when maintenance last looked, and until when it reclaims nothing.
   seen_at REAL,
   patient_until REAL NOT NULL DEFAULT 0,
@@ -59,6 +62,9 @@ CREATE TABLE jobs (
 );
 
 CREATE TABLE bodies (job INTEGER PRIMARY KEY, body BLOB NOT NULL);
+
+-- Mostly empty: one look tells that no queue is paused.
+CREATE INDEX queues_paused ON queues (namespace) WHERE paused = 1;
 
 CREATE UNIQUE INDEX jobs_id ON jobs (queue, id);
 CREATE INDEX jobs_ready ON jobs (queue, priority DESC, place) WHERE state = 'ready' AND suspect = 0;

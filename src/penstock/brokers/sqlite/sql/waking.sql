@@ -1,7 +1,9 @@
 -- Who waits for what.
 
--- [waiting] Bells of consumers that wait for a queue, but for one. ?1 queue, ?2 consumer that is not meant
-SELECT bell, consumer FROM waiting WHERE queue = ?1 AND consumer <> ?2 LIMIT 8;
+-- [waiting] Bells of consumers that wait for a queue, but for one; none where it is paused.
+-- ?1 queue, ?2 consumer that is not meant
+SELECT bell, consumer FROM waiting
+WHERE queue = ?1 AND consumer <> ?2 AND (SELECT paused FROM queues WHERE key = ?1) = 0 LIMIT 8;
 
 -- [wait] A consumer found nothing and waits. ?1 queue, ?2 consumer, ?3 bell
 INSERT OR REPLACE INTO waiting (queue, consumer, bell) VALUES (?1, ?2, ?3);

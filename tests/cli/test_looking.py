@@ -51,12 +51,13 @@ def test_queues(filled: tuple[Shell, dict[str, str]]) -> None:
     said = shell("queues")
     heads, default, mail = (line.split() for line in said.out.splitlines())
     assert heads == ["queue", "ready", "scheduled", "running", "dead", "quarantined", "enqueued", "succeeded",
-                     "failed", "lost"]  # fmt: skip
-    assert default == ["default", "0", "1", "0", "2", "0", "4", "1", "2", "0"]
-    assert mail == ["mail", "1", "0", "0", "0", "0", "1", "0", "0", "0"]
+                     "failed", "lost", "paused"]  # fmt: skip
+    assert default == ["default", "0", "1", "0", "2", "0", "4", "1", "2", "0", "no"]
+    assert mail == ["mail", "1", "0", "0", "0", "0", "1", "0", "0", "0", "no"]
     first, second = shell("queues", "--json").json()
     assert first == {"queue": "default", "ready": 0, "scheduled": 1, "running": 0, "failed": 2, "quarantined": 0,
-                     "enqueued_total": 4, "succeeded_total": 1, "failed_total": 2, "lost_total": 0}  # fmt: skip
+                     "enqueued_total": 4, "succeeded_total": 1, "failed_total": 2, "lost_total": 0,
+                     "paused": False}  # fmt: skip
     assert second["queue"] == "mail"
 
 

@@ -368,9 +368,7 @@ def test_a_disk_that_does_not_answer_ends_the_wait(
     asyncio.run(used())
 
 
-def test_an_older_file_gets_what_it_lacks(
-    broker: SQLiteBroker, producer: SQLiteProducer, path: Path
-) -> None:
+def test_an_older_file_gets_what_it_lacks(broker: SQLiteBroker, producer: SQLiteProducer, path: Path) -> None:
     producer.enqueue([Job("q:1", "q", b"1")], Origin("p", 1))
     producer._database.execute("DROP INDEX queues_paused")
     producer._database.execute("ALTER TABLE queues DROP COLUMN paused")

@@ -45,10 +45,9 @@ class Inspection:
         replies = await self._link.call(
             [COUNTS.call(self._keys(queue).nobody, (shift_s,)) for queue in queues]
         )
-        counts = [
-            QueueCounts(queue, *numbers, paused == 1)
-            for queue, (*numbers, paused) in zip(queues, replies, strict=True)
-        ]
+        # Redis knows no booleans.
+        told: list[list[Any]] = [[*reply[:-1], reply[-1] == 1] for reply in replies]
+        counts = [QueueCounts(queue, *reply) for queue, reply in zip(queues, told, strict=True)]
         return [each for each in counts if each.enqueued_total or each.paused]
 
     async def pause(self, queues: Sequence[str], paused: bool, shift_s: float) -> list[str]:

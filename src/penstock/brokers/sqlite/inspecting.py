@@ -31,7 +31,9 @@ _BEGINNINGS: Final[dict[JobState, tuple[float, int]]] = {
 def queues(database: Database) -> list[QueueCounts]:
     """See ``Inspector.queues``."""
     rows = database.rows(_SQL["queues"], (database.namespace,))
-    return [QueueCounts(*row[:-1], bool(row[-1])) for row in rows]
+    # SQLite knows no booleans.
+    told: list[list[Any]] = [[*row[:-1], bool(row[-1])] for row in rows]
+    return [QueueCounts(*row) for row in told]
 
 
 class Found(NamedTuple):

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import backlog, bench, drain, footprint, latency, producing, report, trips
+from benchmarks import backlog, bench, drain, footprint, latency, processes, producing, report, trips
 from benchmarks.bench import Plan, Row, say
 from benchmarks.children import ROOT, RunFailed
 
 SUBJECTS: dict[str, Callable[[Plan], list[Row]]] = {
     "drain": drain.on_redis,
     "drain-sqlite": drain.on_sqlite,
+    "processes": processes.one_and_two,
     "delay": producing.one_after_another,
     "delay-many": producing.many,
     "delay-beside-drain": producing.beside_a_drain,

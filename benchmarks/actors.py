@@ -61,7 +61,7 @@ def fill(_url: str, task: str, count: str) -> Any:
     from benchmarks import noop_mixed_app as mixed
 
     tasks: dict[str, Any] = {"noop_async": mixed.noop_async}
-    tasks |= {"noop": noop_app.noop, "noop_result": noop_app.noop_result}
+    tasks |= {"noop": noop_app.noop, "noop_result": noop_app.noop_result, "work": noop_app.work}
     for start in range(0, int(count), _MANY):
         tasks[task].delay_many((number, ADDRESS) for number in range(start, min(start + _MANY, int(count))))
 

@@ -61,6 +61,13 @@ def noop_result(number: int, address: str) -> int:
     return number
 
 
+@app.task(name="work", result_ttl=0)
+def work(number: int, address: str) -> None:
+    """Some 100 us of Python."""
+    count()
+    sum(number * number for number in range(3_200))
+
+
 @app.task(name="stamp", result_ttl=0)
 def stamp(mono_sent_ns: int) -> None:
     """How long it took to come here."""

@@ -38,6 +38,18 @@ class Watcher:
                 return counts
         return QueueCounts("default")
 
+    def pause(self) -> None:
+        """Keeps the queue from being fetched from."""
+        self._runner.run(self._inspector.pause(["default"]))
+
+    def resume(self) -> None:
+        """Lets it go on."""
+        self._runner.run(self._inspector.resume(["default"]))
+
+    def workers(self) -> int:
+        """How many workers have joined."""
+        return len(self._runner.run(self._inspector.workers()))
+
     def has_worker(self) -> bool:
         """Whether a worker has joined."""
         return bool(self._runner.run(self._inspector.workers()))

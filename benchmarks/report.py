@@ -36,7 +36,7 @@ PEERS: Mapping[str, str] = {
 REASONS: Mapping[str, str] = {
     "two worker processes, no-op jobs": "One worker and the server already use 1.7 of the two cores: 2.9 us of the "
     "server's and 3.5 us of the worker's a job (2026-11-22, `INFO` and `/proc/PID/schedstat` over 600,000 jobs), so "
-    "nothing could drain more than 1.2 times as much here. Jobs with work of their own are what a second process is for.",
+    "nothing could drain more than 1.2 times as much here. A second process is for jobs with work of their own.",
 }
 
 _PACKAGES = ("penstock", "redis", "hiredis", "msgspec", "apsw", "uvloop", "click")

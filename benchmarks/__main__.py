@@ -1,4 +1,7 @@
-"""``scripts/bench``: measures, prints, and writes ``docs/benchmarks.md``."""
+"""``scripts/bench``: measures, prints, and writes ``docs/benchmarks.md``.
+
+``scripts/bench peers`` measures other libraries beside Penstock; it has options of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pathlib import Path
 from benchmarks import backlog, bench, drain, footprint, latency, processes, producing, report, trips
 from benchmarks.bench import Plan, Row, say
 from benchmarks.children import ROOT, RunFailed
+from benchmarks.peers import command as peers
 
 SUBJECTS: dict[str, Callable[[Plan], list[Row]]] = {
     "drain": drain.on_redis,
@@ -89,4 +93,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(peers.main(sys.argv[2:]) if sys.argv[1:2] == ["peers"] else main())

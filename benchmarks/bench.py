@@ -168,14 +168,19 @@ class Place:
 
 
 @contextmanager
-def place(plan: Plan, broker: str) -> Iterator[Place]:
-    """A place on ``redis`` (a server on a free loopback port that persists nothing) or ``sqlite`` (a new file)."""
+def place(plan: Plan, broker: str, appendfsync: str | None = None) -> Iterator[Place]:
+    """A place on ``redis`` (a server on a free loopback port) or ``sqlite`` (a new file).
+
+    The server persists nothing, unless ``appendfsync`` says when its append-only file is forced to the disk.
+    """
     with TemporaryDirectory(dir=plan.folder) as name:
         folder = Path(name)
         if broker == "sqlite":
             yield Place(f"sqlite:///{folder}/jobs.db", lambda: _remove_files(folder))
         else:
-            with RedisServer(folder) as server:
+            with RedisServer(
+                folder, appendonly=appendfsync is not None, appendfsync=appendfsync or "no"
+            ) as server:
                 yield Place(server.url, lambda: _flush(server.url))
 
 
@@ -189,3 +194,11 @@ def _flush(url: str) -> None:
 
     with redis.Redis.from_url(url, socket_timeout=60) as client:
         client.execute_command("FLUSHALL", "SYNC")
+        if client.config_get("appendonly")["appendonly"] == "yes":
+            # Else the file grows from run to run, and is rewritten in the middle of one.
+            client.bgrewriteaof()
+            until(lambda: not _rewriting(client.info("persistence")), 60.0)
+
+
+def _rewriting(persistence: Mapping[str, Any]) -> bool:
+    return bool(persistence["aof_rewrite_in_progress"] or persistence["aof_rewrite_scheduled"])

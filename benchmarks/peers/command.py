@@ -1,0 +1,204 @@
+"""``scripts/bench peers``: Penstock and other libraries at the same work, in turns, on one machine.
+
+Prints the tables. A whole run also writes ``benchmarks/results/peers.json``, the section between the markers of
+``docs/benchmarks.md``, and the plots in ``docs/plots``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import bench, report
+from benchmarks.bench import Place, Plan, say
+from benchmarks.children import ROOT, RunFailed
+from benchmarks.peers import pages, running
+from benchmarks.peers.environments import Absent
+from benchmarks.peers.results import DURABILITIES, Case, Results
+from benchmarks.peers.running import Limits
+from benchmarks.peers.table import ALL, KINDS, PENSTOCK, Peer, Setting
+
+THOROUGH = Limits(run_s=2.5, cut_s=30.0, enqueue_s=1.0)
+QUICK = Limits(run_s=0.6, cut_s=10.0, enqueue_s=0.3)
+# The first guess of how many jobs a run needs may be far off; below this share of its time it is done once more.
+_TOO_SHORT = 0.4
+_FEWEST_JOBS = 20
+_MOST_JOBS = 1_500_000
+_SECONDS_A_JOB = {"noop": 0.0, "1 ms": 0.001, "10 ms": 0.01}
+RESULT = ROOT / "benchmarks" / "results" / "peers.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One system at one kind of work; what a round is made of."""
+
+    case: Case
+    peer: Peer
+    setting: Setting
+    programs: Path
+
+
+class Measuring:
+    """Everything that a run of the benchmark needs, and what it has found so far."""
+
+    def __init__(self, limits: Limits, places: dict[str, Place], folder: Path, results: Results) -> None:
+        self._limits = limits
+        self._places = places
+        self._folder = folder
+        self._results = results
+        self._rates: dict[Case, float] = {}
+
+    def take(self, turn: Turn) -> None:
+        """One run; one that failed has no figure, and is not tried again."""
+        if turn.case in self._results.failed:
+            return
+        try:
+            told = self._drain(turn) if turn.case.kind in KINDS else self._enqueue(turn)
+        except (RunFailed, OSError) as error:
+            self._results.failed[turn.case] = str(error)
+            told = f"FAILED: {error}"
+        say(f"  {turn.case.kind:6} {turn.case.durability:9} {turn.peer.name}, {turn.setting.name}: {told}")
+
+    def _enqueue(self, turn: Turn) -> str:
+        at, way = self._places[turn.case.durability], turn.case.kind
+        rate = running.enqueue_rate(turn.peer, turn.setting, turn.programs, at, way, self._limits)
+        if rate is None:
+            self._results.failed[turn.case] = turn.peer.bulk
+            return turn.peer.bulk
+        self._results.add(turn.case, rate=rate)
+        return f"{rate:,.0f}/s enqueued"
+
+    def _drain(self, turn: Turn) -> str:
+        drained = self._once(turn)
+        if drained.took_s < _TOO_SHORT * self._limits.run_s:
+            drained = self._once(turn)
+        self._results.add(
+            turn.case,
+            rate=drained.rate,
+            start_s=drained.start_s,
+            peak_mb=drained.peak_mb,
+            took_s=drained.took_s,
+            jobs=drained.jobs,
+            cut=drained.cut,
+        )
+        cut = ", cut" if drained.cut else ""
+        return f"{drained.rate:,.0f}/s over {drained.took_s:.1f} s{cut}, {drained.peak_mb:.0f} MB"
+
+    def _once(self, turn: Turn) -> running.Drained:
+        case = turn.case
+        guess = self._rates.get(case) or first_guess(turn.setting, case.kind)
+        count = min(_MOST_JOBS, max(_FEWEST_JOBS, int(guess * self._limits.run_s)))
+        at = self._places[case.durability]
+        drained = running.drain(
+            turn.peer, turn.setting, turn.programs, at, case.kind, count, self._limits, self._folder
+        )
+        self._rates[case] = drained.rate
+        return drained
+
+
+def first_guess(setting: Setting, kind: str) -> float:
+    """Jobs a second: its no-op rate, or what its concurrency allows where jobs wait."""
+    waiting_s = _SECONDS_A_JOB[kind]
+    return min(setting.rate, setting.at_once(kind) / waiting_s) if waiting_s else setting.rate
+
+
+def turns(peers: list[tuple[Peer, Path]]) -> Iterator[Turn]:
+    """One round: each kind of work by all systems, one after another."""
+    for kind in KINDS:
+        for peer, programs in peers:
+            for setting in peer.settings:
+                if kind in setting.kinds:
+                    yield Turn(Case(peer.key, setting.name, kind, "none"), peer, setting, programs)
+    for durability in DURABILITIES[1:]:
+        for peer, programs in peers:
+            for setting in peer.settings:
+                if setting.durable:
+                    yield Turn(Case(peer.key, setting.name, "noop", durability), peer, setting, programs)
+    for way in ("one", "many"):
+        for peer, programs in peers:
+            yield Turn(Case(peer.key, peer.settings[0].name, way, "none"), peer, peer.settings[0], programs)
+
+
+def _environments(names: list[str], results: Results) -> list[tuple[Peer, Path]]:
+    found: list[tuple[Peer, Path]] = []
+    for peer in ALL:
+        if peer.key not in names:
+            continue
+        try:
+            programs = peer.environment()
+            results.versions[peer.key] = peer.versions(programs)
+            found.append((peer, programs))
+        except Absent as reason:
+            say(f"  {peer.name} is absent: {reason}")
+            results.absent[peer.key] = str(reason)
+    return found
+
+
+def _arguments(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench peers", description=__doc__)
+    keys = [peer.key for peer in ALL]
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=keys,
+        help=f"some of {', '.join(keys)}, beside Penstock; writes nothing unless --output says where",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="short runs, for development; writes nothing either"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured [3]")
+    parser.add_argument("--output", type=Path, help="a folder for peers.json, peers.md and the plots")
+    parser.add_argument(
+        "--from-json", type=Path, help="measure nothing: make page and plots from an earlier result"
+    )
+    return parser.parse_args(words)
+
+
+def _measure(given: argparse.Namespace) -> Results:
+    began = time.monotonic()
+    names = [PENSTOCK.key, *given.only] if given.only else [peer.key for peer in ALL]
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        plan: Plan = bench.quick(folder) if given.quick else bench.thorough(folder)
+        results = Results(
+            machine=report.machine(plan),
+            quick=given.quick,
+            rounds=given.rounds,
+            command=shlex.join(["scripts/bench", *sys.argv[1:]]),
+        )
+        peers = _environments(names, results)
+        places = {
+            each: stack.enter_context(bench.place(plan, "redis", None if each == "none" else each))
+            for each in DURABILITIES
+        }
+        measuring = Measuring(QUICK if given.quick else THOROUGH, places, folder, results)
+        for number in range(given.rounds):
+            say(f"round {number + 1} of {given.rounds} ({time.strftime('%H:%M:%S')})")
+            for turn in turns(peers):
+                measuring.take(turn)
+    results.took_s = time.monotonic() - began
+    return results
+
+
+def main(words: list[str]) -> int:
+    """Exit status 1 where a library that is there could not be measured."""
+    given = _arguments(words)
+    results = Results.loaded(json.loads(given.from_json.read_text())) if given.from_json else _measure(given)
+    print(pages.section(results))
+    if given.output:
+        pages.write(results, given.output / "peers.json", given.output / "peers.md", given.output)
+    elif not (given.only or given.quick):
+        pages.write(results, RESULT, ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "plots")
+    for case, reason in results.failed.items():
+        if case.kind in KINDS:
+            say(f"failed: {case}: {reason}")
+    return 1 if any(case.kind in KINDS for case in results.failed) else 0

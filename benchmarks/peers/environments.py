@@ -1,0 +1,83 @@
+"""Each library's environment under ``.cache/peers``, made with uv from the pins in ``requirements/``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.children import ROOT
+
+REQUIREMENTS = Path(__file__).parent / "requirements"
+FOLDER = ROOT / ".cache" / "peers"
+_MADE_WITHIN_S = 300.0
+
+
+class Absent(Exception):
+    """A library that cannot be measured here; the message says why."""
+
+
+def python(key: str) -> Path:
+    """Makes the environment of one library where it is missing or its pins have changed; returns its programs."""
+    folder, pins = FOLDER / key, REQUIREMENTS / f"{key}.txt"
+    stamp = folder / "penstock-stamp"
+    wanted = hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest() + f" {folder}"
+    if not (stamp.exists() and stamp.read_text() == wanted):
+        shutil.rmtree(folder, ignore_errors=True)
+        _uv("venv", "--python", sys.executable, str(folder))
+        interpreter = str(folder / "bin" / "python")
+        _uv("pip", "install", "--require-hashes", "--python", interpreter, "-r", str(pins))
+        stamp.write_text(wanted)
+    return folder / "bin"
+
+
+def _uv(*arguments: str) -> None:
+    uv = Path(sys.executable).parent / "uv"
+    if not uv.exists():
+        raise Absent("uv is not in .venv; scripts/setup says why it could not install it")
+    try:
+        done = subprocess.run(
+            [str(uv), *arguments, "--quiet"],
+            env=os.environ | _index(),
+            capture_output=True,
+            text=True,
+            timeout=_MADE_WITHIN_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise Absent(f"`uv {arguments[0]}` did not end within {_MADE_WITHIN_S:g} s") from None
+    if done.returncode:
+        raise Absent(f"its pins cannot be installed: {' '.join(done.stderr.split())[:400]}")
+
+
+def _index() -> dict[str, str]:
+    """What scripts/setup tells uv: it does not read pip's settings, where a machine's index usually stands."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True
+    ).stdout
+    found: dict[str, str] = {}
+    for setting, variable in (("index-url", "UV_DEFAULT_INDEX"), ("cert", "SSL_CERT_FILE")):
+        values = re.findall(rf"^[^=]*[.]{setting}='(.*)'$", listed, re.MULTILINE)
+        if values and variable not in os.environ:
+            found[variable] = values[-1]
+    return found
+
+
+def versions(key: str) -> str:
+    """The pinned versions that matter: the library's own, and what it talks to Redis with."""
+    pins = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (REQUIREMENTS / f"{key}.txt").read_text(), re.MULTILINE))
+    names = [
+        key,
+        *(name for name in ("taskiq-redis", "redis", "hiredis", "coredis", "uvloop") if name in pins),
+    ]
+    return ", ".join(f"{name} {pins[name]}" for name in names)
+
+
+def own_versions() -> str:
+    """The same of Penstock."""
+    names = ("penstock", "redis", "hiredis", "msgspec", "uvloop")
+    return ", ".join(f"{name} {version(name)}" for name in names)

@@ -1,0 +1,85 @@
+"""The work itself, and a measurement that asks no library anything.
+
+Every job has a number. As it ends it writes the moment into its own place in a file that worker and driver map into
+memory: some 0.1 us a job, the same for every library, over threads and forked processes alike. The driver reads from
+the file how many jobs were done, and when the first began and the last ended.
+
+Runs in every library's environment: the standard library only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import time
+from pathlib import Path
+
+PATH = "PEERS_MARKS"
+_BYTES = 8
+
+
+def _open(path: Path) -> tuple[memoryview, memoryview]:
+    with path.open("r+b") as file:
+        moments = memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
+    half = len(moments) // 2
+    return moments[:half], moments[half:]
+
+
+# Of each job, in nanoseconds of the system's monotonic clock; 0 where it has not come so far. A producer has none.
+began, ended = _open(Path(os.environ[PATH])) if PATH in os.environ else (memoryview(b""), memoryview(b""))
+
+
+def noop(number: int) -> int:
+    """Nothing but the mark."""
+    ended[number] = time.monotonic_ns()
+    return number
+
+
+def nap(number: int, seconds: float) -> int:
+    """A job that waits, as most do: on its own thread."""
+    began[number] = time.monotonic_ns()
+    time.sleep(seconds)
+    ended[number] = time.monotonic_ns()
+    return number
+
+
+async def async_nap(number: int, seconds: float) -> int:
+    """The same on an event loop."""
+    began[number] = time.monotonic_ns()
+    await asyncio.sleep(seconds)
+    ended[number] = time.monotonic_ns()
+    return number
+
+
+class Marks:
+    """The driver's side of the file."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self.count = count
+        self._next = 0
+        path.write_bytes(bytes(2 * _BYTES * count))
+        self._began, self._ended = _open(path)
+
+    def any(self) -> bool:
+        """Whether a job was seen; jobs come in about the order in which they were enqueued."""
+        return any(self._ended[: min(self.count, 1000)]) or any(self._began[: min(self.count, 1000)])
+
+    def complete(self) -> bool:
+        """Whether every job has ended; looks at each job once, however often it is asked."""
+        while self._next < self.count and self._ended[self._next]:
+            self._next += 1
+        return self._next == self.count
+
+    def done(self) -> int:
+        """How many jobs have ended."""
+        return sum(1 for moment in self._ended if moment)
+
+    def first_s(self) -> float:
+        """When the first job began; 0.0 where none has."""
+        moments = [*filter(None, self._began)] or [*filter(None, self._ended)]
+        return min(moments, default=0) / 1e9
+
+    def last_s(self) -> float:
+        """When the last job ended; 0.0 where none has."""
+        return max(self._ended) / 1e9

@@ -1,0 +1,231 @@
+"""One run of one library: fill the queue, start a worker anew, watch the marks, end it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.bench import Place, until
+from benchmarks.children import ROOT, RunFailed, environment, peak_mb
+from benchmarks.peers import marks
+from benchmarks.peers.marks import Marks
+from benchmarks.peers.table import Peer, Setting
+
+_FIRST_JOB_WITHIN_S = 20.0
+_FILL_WITHIN_S = 120.0
+_LOOK_EVERY_S = 0.02
+_WEIGH_EVERY_S = 0.3
+_GONE_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a run may be.
+
+    Attributes:
+        run_s: How long one should take; the number of jobs follows from it.
+        cut_s: After how long it is ended; the rate is what was done until then.
+        enqueue_s: How long enqueuing is measured.
+    """
+
+    run_s: float
+    cut_s: float
+    enqueue_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a run came to.
+
+    Attributes:
+        jobs: How many ended.
+        took_s: From the first job's start to the last one's end.
+        start_s: From the making of the worker's process to its first job.
+        peak_mb: The most memory of its processes together, pages that they share counted in each.
+        cut: Whether it was ended before all jobs were.
+    """
+
+    jobs: int
+    took_s: float
+    start_s: float
+    peak_mb: float
+    cut: bool
+
+    @property
+    def rate(self) -> float:
+        """Jobs a second."""
+        return self.jobs / self.took_s
+
+
+def told(setting: Setting, kind: str, url: str) -> dict[str, str]:
+    """The environment variables that an application reads; see ``settings``."""
+    return {
+        "PYTHONPATH": str(ROOT),
+        "PEERS_REDIS_URL": url,
+        "PEERS_SETTING": setting.name,
+        "PEERS_CONCURRENCY": str(setting.at_once(kind)),
+        **setting.env,
+    }
+
+
+def produce(peer: Peer, setting: Setting, programs: Path, url: str, *arguments: object) -> dict[str, float]:
+    """Runs the library's own producer; see ``produce``."""
+    command = peer.enqueuing(programs, *arguments)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment(url, told(setting, "noop", url)),
+            capture_output=True,
+            text=True,
+            timeout=_FILL_WITHIN_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise RunFailed(f"{peer.name} did not enqueue within {_FILL_WITHIN_S:g} s") from None
+    if done.returncode:
+        raise RunFailed(f"{peer.name} could not enqueue: {_end(done.stderr)}")
+    answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def enqueue_rate(
+    peer: Peer, setting: Setting, programs: Path, at: Place, way: str, limits: Limits
+) -> float | None:
+    """Jobs a second that go in, one by one or many at once; None where the library has no such call."""
+    at.empty()
+    facts = produce(peer, setting, programs, at.url, "rate", "noop", limits.enqueue_s, way)
+    return facts["count"] / facts["took_s"] if facts else None
+
+
+def drain(
+    peer: Peer,
+    setting: Setting,
+    programs: Path,
+    at: Place,
+    kind: str,
+    count: int,
+    limits: Limits,
+    folder: Path,
+) -> Drained:
+    """Enqueues ``count`` jobs beforehand, and lets one new worker drain them."""
+    at.empty()
+    produce(peer, setting, programs, at.url, "fill", kind, count)
+    path = folder / "marks"
+    seen = Marks(path, count)
+    more = told(setting, kind, at.url) | {marks.PATH: str(path)}
+    command = peer.worker(setting, kind, programs, at.url)
+    with _worker(command, environment(at.url, more), folder / "log") as worker:
+        with _named(peer, setting, folder / "log"):
+            until(lambda: _alive(worker) and seen.any(), _FIRST_JOB_WITHIN_S, _LOOK_EVERY_S)
+        heaviest, mono_weighed = 0.0, 0.0
+        mono_cut = time.monotonic() + limits.cut_s
+        while not (complete := seen.complete()) and time.monotonic() < mono_cut:
+            with _named(peer, setting, folder / "log"):
+                _alive(worker)
+            if time.monotonic() - mono_weighed > _WEIGH_EVERY_S:
+                heaviest, mono_weighed = max(heaviest, _weight_mb(worker.pid)), time.monotonic()
+            time.sleep(_LOOK_EVERY_S)
+        heaviest = max(heaviest, _weight_mb(worker.pid))
+        mono_spawned = worker.mono_spawned
+    first, last, done = seen.first_s(), seen.last_s(), seen.done()
+    if done < 2:
+        raise RunFailed(
+            f"{peer.name}, {setting.name}: {done} of {count} jobs ended within {limits.cut_s:g} s"
+        )
+    return Drained(done, last - first, first - mono_spawned, heaviest, not complete)
+
+
+class Worker:
+    """A worker in a session of its own, so that its children are found.
+
+    Attributes:
+        mono_spawned: The moment just before it was made.
+    """
+
+    def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
+        self.mono_spawned = time.monotonic()
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.pid = self.process.pid
+
+    def kill(self) -> None:
+        """Ends it and its children at once: everything that is measured has been done."""
+        until(self._killed, _GONE_WITHIN_S, 0.01)
+        self.process.wait()
+
+    def _killed(self) -> bool:
+        pids = session(self.pid)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.poll()
+        return not pids
+
+
+@contextmanager
+def _worker(command: list[str], env: dict[str, str], log: Path) -> Iterator[Worker]:
+    worker = Worker(command, env, log)
+    try:
+        yield worker
+    finally:
+        worker.kill()
+
+
+def session(leader: int) -> list[int]:
+    """The processes of a session that still run."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        # One that ends meanwhile is gone, which is an answer.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # After the name, which stands in brackets and may hold anything: state, parent, group, session.
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def _weight_mb(leader: int) -> float:
+    whole = 0.0
+    for pid in session(leader):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, RunFailed):
+            whole += peak_mb(pid)
+    return whole
+
+
+def _alive(worker: Worker) -> bool:
+    status = worker.process.poll()
+    if status is not None:
+        raise RunFailed(f"the worker ended with status {status}")
+    return True
+
+
+@contextmanager
+def _named(peer: Peer, setting: Setting, log: Path) -> Iterator[None]:
+    try:
+        yield
+    except RunFailed as error:
+        raise RunFailed(
+            f"{peer.name}, {setting.name}: {error}: {_end(log.read_text(errors='replace'))}"
+        ) from None
+
+
+def _end(text: str) -> str:
+    return " / ".join(text.split("\n")[-6:])[-600:]

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from penstock.listing import JobInfo as JobInfo
     from penstock.listing import WorkerInfo as WorkerInfo
     from penstock.ports.inspector import QueueCounts as QueueCounts
+    from penstock.runtime.onion import Call as Call
+    from penstock.runtime.onion import Middleware as Middleware
     from penstock.runtime.resources import Resource as Resource
     from penstock.runtime.run import CurrentJob as CurrentJob
     from penstock.runtime.run import current_job as current_job
@@ -64,6 +66,8 @@ _ROOMS = {
     "JobInfo": "penstock.listing",
     "WorkerInfo": "penstock.listing",
     "QueueCounts": "penstock.ports.inspector",
+    "Call": "penstock.runtime.onion",
+    "Middleware": "penstock.runtime.onion",
     "Resource": "penstock.runtime.resources",
     "CurrentJob": "penstock.runtime.run",
     "current_job": "penstock.runtime.run",

@@ -34,6 +34,7 @@ from penstock.portal import Portal
 from penstock.ports.broker import Broker
 from penstock.ports.inspector import Inspector, QueueCounts
 from penstock.producer import BlockingEnqueue
+from penstock.runtime.onion import Middleware, check_middleware
 from penstock.runtime.resources import Resource, check
 from penstock.settings import Settings
 from penstock.task import CallOptions, Task, build_job, call_options
@@ -41,6 +42,7 @@ from penstock.task import CallOptions, Task, build_job, call_options
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+M = TypeVar("M", bound=Middleware)
 
 log = logging.getLogger("penstock")
 
@@ -100,6 +102,7 @@ class Penstock:
             ),
         }
         self.tasks: dict[str, TaskSpec] = {}
+        self.middlewares: list[Middleware] = []
         self.reference = ""
         self._lock = threading.Lock()
         self._portal = Portal()
@@ -212,6 +215,23 @@ class Penstock:
             return Resource(function, scope)
 
         return declare_resource
+
+    def middleware(self, function: M, /) -> M:
+        """Registers an ``async def`` that runs around each job: ``@app.middleware``.
+
+        It is called with the job (a ``CurrentJob``) and ``call``, an async callable without arguments that runs the
+        rest and gives the task's result. What it returns is the job's result, and what it raises the job's error. The
+        first registered is the outermost. It is for plain functions too, and runs on the worker's event loop then.
+
+        Args:
+            function: ``async def NAME(job, call)``.
+
+        Raises:
+            ConfigError: It is not such a function.
+        """
+        check_middleware(function)
+        self.middlewares.append(function)
+        return function
 
     # --- enqueue
 

@@ -37,6 +37,7 @@ class Beside:
             WorkerSettings(queues=queues, **settings),  # type: ignore[arg-type]
             on_beat=on_beat,  # type: ignore[arg-type]
             on_unknown=on_unknown,  # type: ignore[arg-type]
+            middlewares=app.middlewares,
         )
         self.code: int | None = None
         self.error: BaseException | None = None

@@ -257,7 +257,7 @@ def test_coroutines(wire: Wire, bell: Doorbell) -> None:
     assert isinstance(done, Done)
     assert done.result == b'"clean async a"'
     job = wire.work(tasks.patient)
-    wait_for(lambda: (now := wire.child._job) is not None and now.task is not None)
+    wait_for(lambda: (now := wire.child._job) is not None and now.cancel is not None)
     wire.say(Asked(job.token, Ask.TIMEOUT))
     bell.wait("cleaned up")
     dead = wire.outcome(job)

@@ -99,6 +99,7 @@ def run_worker(app: Penstock, settings: WorkerSettings, pulse: Pulse | None) -> 
         settings,
         on_unknown=lambda name: warn_unknown(app, name),
         on_beat=lambda longest_s: None if pulse is None else pulse.beat(longest_s),
+        middlewares=app.middlewares,
     )
     if pulse is not None:
         pulse.introduce(app.address, settings.consumer_id, settings.queues, settings.lease_s)

@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from time import monotonic
 from types import FrameType
@@ -28,6 +28,7 @@ from penstock.core.job import Delivery, JobError
 from penstock.core.settlement import Cause, Dead, Settlement
 from penstock.core.spec import TaskSpec
 from penstock.errors import ConfigError, InvalidArguments
+from penstock.runtime.crossing import Crossing, Said
 from penstock.runtime.frames import (
     Asked,
     FromChild,
@@ -45,6 +46,7 @@ from penstock.runtime.frames import (
 )
 from penstock.runtime.lanes import acall, call
 from penstock.runtime.loops import new_event_loop
+from penstock.runtime.onion import Onion, aperform
 from penstock.runtime.orphan import die_with
 from penstock.runtime.outcome import not_begun, unknown
 from penstock.runtime.resources import ResourcePool
@@ -101,7 +103,7 @@ class _Job:
         self.ask: Ask | None = None
         self.stopping = work.stopping
         self.run: Run | None = None
-        self.task: asyncio.Task[Settlement] | None = None
+        self.cancel: Callable[[], object] | None = None
         self.told: bytes | None = None
 
 
@@ -118,6 +120,7 @@ class Child:
         self._inbox = Inbox()
         self._pool = ResourcePool()
         self._tasks: Mapping[str, TaskSpec] = {}
+        self._onion: Onion | None = None
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._job: _Job | None = None
         self._runner: asyncio.Runner | None = None
@@ -130,7 +133,7 @@ class Child:
         if hello is None:
             return 0
         try:
-            self._tasks = load(hello)
+            self._tasks, self._onion = load(hello)
         except BaseException as error:  # SystemExit too: whatever the application's modules do when imported
             self._line.say(Unfit(f"{type(error).__name__}: {error}"))
             return EXIT_UNFIT
@@ -187,8 +190,8 @@ class Child:
                 job.ask = said.why
                 if job.run is not None:
                     job.run.ask = said.why
-                if job.task is not None and self._loop is not None:
-                    self._loop.call_soon_threadsafe(job.task.cancel)
+                if job.cancel is not None and self._loop is not None:
+                    self._loop.call_soon_threadsafe(job.cancel)
             case Stopping() if job is not None:
                 job.stopping = True
                 if job.run is not None:
@@ -241,18 +244,36 @@ class Child:
         run.ask, run.stopping = job.ask, job.stopping
         if run.ask is not None:
             return not_begun(run)
-        if not spec.is_async:
+        if not spec.is_async and self._onion is None:
             return contextvars.Context().run(call, run, self._pool)
         if self._runner is None:
             self._runner = asyncio.Runner(loop_factory=new_event_loop)
             self._loop = self._runner.get_loop()
+        if not spec.is_async and self._onion is not None:
+            return self._cross(job, run, self._onion, self._runner)
         return self._runner.run(self._await(job, run), context=contextvars.Context())
 
     async def _await(self, job: _Job, run: Run) -> Settlement:
-        job.task = task = asyncio.current_task()
-        if job.ask is not None and task is not None:
+        task = asyncio.current_task()
+        assert task is not None
+        job.cancel = task.cancel
+        if job.ask is not None:
             task.cancel()
-        return await acall(run, self._pool)
+        return await (
+            acall(run, self._pool) if self._onion is None else aperform(self._onion, run, self._pool)
+        )
+
+    def _cross(self, job: _Job, run: Run, onion: Onion, runner: asyncio.Runner) -> Settlement:
+        """A plain function inside middleware: here too it runs where no loop does, so that it may use one of its own.
+
+        The loop stands still meanwhile, as it does for any plain function of a child.
+        """
+        said: asyncio.Queue[Said] = asyncio.Queue()
+        crossing = Crossing(onion, run, runner.get_loop().call_soon_threadsafe, said.put_nowait)
+        job.cancel = crossing.cancel
+        if job.ask is not None:
+            crossing.ask()
+        return crossing.perform(self._pool, lambda: runner.run(said.get()))
 
     def _close(self) -> None:
         if self._runner is not None:
@@ -261,8 +282,8 @@ class Child:
         self._pool.close()
 
 
-def load(hello: Hello) -> Mapping[str, TaskSpec]:
-    """The tasks of the application that the worker runs, with the same settings."""
+def load(hello: Hello) -> tuple[Mapping[str, TaskSpec], Onion | None]:
+    """The tasks and the middleware of the application that the worker runs, with the same settings."""
     if not hello.app_reference:
         raise ConfigError(
             'the worker was not told where its application is (app_reference="module:attribute")'
@@ -276,7 +297,7 @@ def load(hello: Hello) -> Mapping[str, TaskSpec]:
         app = getattr(app, part)
     app.configure(hello.command_line)
     tasks: Mapping[str, TaskSpec] = app.tasks
-    return tasks
+    return tasks, Onion(app.middlewares) if app.middlewares else None
 
 
 def set_up_logging(levels: Mapping[str, int], line: Line) -> None:

@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -25,17 +26,20 @@ from penstock.core.settlement import Release
 from penstock.core.spec import Lane, TaskSpec
 from penstock.errors import BrokerError
 from penstock.ports.broker import Answer, Beat, Broker, Consumer, Note, Progress, WorkerCard
+from penstock.runtime import crossing
 from penstock.runtime.executor import Executor
 from penstock.runtime.feeder import LONGEST_WAIT_S, Feeder
 from penstock.runtime.gate import Gate
-from penstock.runtime.lanes import LaneRunner, LoopLane, ThreadLane
+from penstock.runtime.lanes import LaneRunner, LoopLane, ThreadLane, acall, call
 from penstock.runtime.leases import BUSY_EVERY_S, Leases
 from penstock.runtime.maintenance import Maintenance
+from penstock.runtime.onion import Onion, aperform
 from penstock.runtime.resources import ResourcePool
 from penstock.runtime.run import Home, Run, shell_of
 from penstock.runtime.service import either
 from penstock.runtime.settler import Settler
 from penstock.runtime.stopping import Stopping
+from penstock.runtime.user_loop import UserLoop
 from penstock.runtime.worker_settings import WorkerSettings
 
 log = logging.getLogger("penstock.worker")
@@ -60,18 +64,20 @@ class Surroundings:
 
     Attributes:
         pool: The resources of this process.
-        need_user_loop: Asks for the user's event loop, when the first coroutine comes.
+        user_loop: The user's event loop, made when it is first needed.
         stacks: What every thread and task is doing, for whoever asks.
         on_unknown: Told the name of each task that is met and not known, once a name.
         on_beat: Called after each answered beat with the longest timeout of the tasks and of what runs (None: one has
             none), for the guard.
+        onion: The application's middleware, None where it has none.
     """
 
     pool: ResourcePool
-    need_user_loop: Callable[[], None]
+    user_loop: UserLoop
     stacks: Callable[[], str]
     on_unknown: Callable[[str], None]
     on_beat: Callable[[float | None], None]
+    onion: Onion | None = None
 
 
 class Engine:
@@ -88,7 +94,6 @@ class Engine:
 
     Attributes:
         exit_code: What the worker is to end with.
-        loop_lane: Where coroutines run, None where no task is one.
         join_children: Waits for the child processes after ``drain``; for another thread.
     """
 
@@ -136,7 +141,6 @@ class Engine:
             has=executor.has,
             room=lambda: executor.room,
         )
-        self.loop_lane: LoopLane | None = None
         self._lanes = self._make_lanes(executor)
         self._feeder = Feeder(
             consumer,
@@ -165,11 +169,19 @@ class Engine:
     def _make_lanes(self, executor: Executor) -> dict[Lane, LaneRunner]:
         size, used = self._settings.concurrency, {spec.lane for spec in self._registry.values()}
         lanes: dict[Lane, LaneRunner] = {}
+        pool, user_loop, onion = self._around.pool, self._around.user_loop, self._around.onion
+        # Decided once: an application without middleware pays nothing for it.
+        perform = call if onion is None else partial(crossing.perform, onion, user_loop.post)
+        perform_async = acall if onion is None else partial(aperform, onion)
+
+        def attach() -> None:
+            loop_lane.attach(asyncio.get_running_loop())
+
         if Lane.THREAD in used:
-            lanes[Lane.THREAD] = ThreadLane(size, self._around.pool, executor.finish)
+            lanes[Lane.THREAD] = ThreadLane(size, pool, executor.finish, perform)
         if Lane.LOOP in used:
-            self.loop_lane = LoopLane(size, self._around.pool, executor.finish, self._around.need_user_loop)
-            lanes[Lane.LOOP] = self.loop_lane
+            loop_lane = LoopLane(size, pool, executor.finish, lambda: user_loop.post(attach), perform_async)
+            lanes[Lane.LOOP] = loop_lane
         if Lane.PROCESS in used:
             from penstock.runtime.process_lane import ProcessLane
 

@@ -392,7 +392,9 @@ class Executor:
         if run.ask is None:
             run.ask = Ask.TIMEOUT
             self._lanes[lane].ask(run)
-        if lane is not Lane.PROCESS and not run.warned:
+        # Middleware around a thread's function has just been cancelled, and mostly heeds that.
+        heeds = lane is Lane.THREAD and run.handle is not None and overdue_s <= HEED_S
+        if lane is not Lane.PROCESS and not run.warned and not heeds:
             run.warned = True
             what = "thread cannot be stopped: it" if lane is Lane.THREAD else "coroutine"
             log.warning("job %s of %s runs longer than its timeout of %g s. A %s was asked to end "

@@ -13,18 +13,20 @@ import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import Final, Protocol
 
 from penstock.core.settlement import Settlement
 from penstock.runtime.outcome import failed, not_begun, succeeded
-from penstock.runtime.resources import ResourcePool, aclose_scope, close_scope
+from penstock.runtime.resources import ResourcePool, aclose_scope, aclosed_after, close_scope, closed_after
 from penstock.runtime.run import Ask, Run, current
 
 log = logging.getLogger("penstock.worker")
 
 Finish = Callable[[Settlement], None]
+Perform = Callable[[Run, ResourcePool], Settlement]
+AsyncPerform = Callable[[Run, ResourcePool], Awaitable[Settlement]]
 
 # How long starting coroutines may keep the user's loop from everything else that runs on it.
 _START_SLICE_S: Final = 0.005
@@ -71,7 +73,7 @@ def call(run: Run, pool: ResourcePool) -> Settlement:
         if run.scope is not None:
             close_scope(run, None)
     except BaseException as error:  # a job that raises SystemExit has failed; it does not end the worker
-        return failed(run, _closed_after(run, error))
+        return failed(run, closed_after(run, error))
     return succeeded(run, value)
 
 
@@ -87,27 +89,8 @@ async def acall(run: Run, pool: ResourcePool) -> Settlement:
         if run.scope is not None:
             await aclose_scope(run, None)
     except BaseException as error:  # as in call(): whatever a job raises is the job's outcome
-        return failed(run, await _aclosed_after(run, error))
+        return failed(run, await aclosed_after(run, error))
     return succeeded(run, value)
-
-
-def _closed_after(run: Run, error: BaseException) -> BaseException:
-    """Closes a failed job's own resources; an error of theirs is the one to report, with the job's as its context."""
-    try:
-        close_scope(run, error)
-    except BaseException as closing:
-        return closing
-    return error
-
-
-async def _aclosed_after(run: Run, error: BaseException) -> BaseException:
-    if run.scope is None:
-        return error
-    try:
-        await aclose_scope(run, error)
-    except BaseException as closing:
-        return closing
-    return error
 
 
 class ThreadLane:
@@ -118,11 +101,13 @@ class ThreadLane:
 
     Args:
         size: How many threads; each is started when it is first needed.
+        perform: Runs one job on its thread; ``call``, or what puts middleware around it.
     """
 
-    def __init__(self, size: int, pool: ResourcePool, finish: Finish) -> None:
+    def __init__(self, size: int, pool: ResourcePool, finish: Finish, perform: Perform = call) -> None:
         self._size = size
         self._pool = pool
+        self._perform = perform
         self._finish = finish
         self._backlog: deque[Run] = deque()
         self._bell: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -157,7 +142,9 @@ class ThreadLane:
         thread.start()
 
     def ask(self, run: Run) -> None:
-        """A thread cannot be made to end: its function sees ``current_job().cancelled()``."""
+        """A thread cannot be made to end: its function sees ``current_job().cancelled()``. Middleware around it can."""
+        if run.handle is not None:
+            run.handle.ask()
 
     def recall(self, mono_before: float) -> list[Run]:
         """See ``LaneRunner``."""
@@ -180,6 +167,7 @@ class ThreadLane:
 
     def _work(self) -> None:
         take, pool, finish, begin = self._backlog.popleft, self._pool, self._finish, contextvars.Context
+        perform = self._perform
         while not self._closed:
             try:
                 run = take()
@@ -190,7 +178,7 @@ class ThreadLane:
                 finish(not_begun(run))
                 continue
             run.mono_started = monotonic()
-            finish(begin().run(call, run, pool))
+            finish(begin().run(perform, run, pool))
             del run
 
     def _sleep(self) -> None:
@@ -208,11 +196,20 @@ class LoopLane:
     Args:
         size: How many run at once.
         need_loop: Asks for the user's loop to be started; it calls ``attach`` when it runs.
+        perform: Runs one job; ``acall``, or what puts middleware around it.
     """
 
-    def __init__(self, size: int, pool: ResourcePool, finish: Finish, need_loop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        size: int,
+        pool: ResourcePool,
+        finish: Finish,
+        need_loop: Callable[[], None],
+        perform: AsyncPerform = acall,
+    ) -> None:
         self._size = size
         self._pool = pool
+        self._perform = perform
         self._finish = finish
         self._need_loop: Callable[[], None] | None = need_loop
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -309,7 +306,7 @@ class LoopLane:
         if run.timeout_s is not None:
             assert self._loop is not None
             timer = self._loop.call_later(run.timeout_s, self._time_out, run)
-        settlement = await acall(run, self._pool)
+        settlement = await self._perform(run, self._pool)
         if timer is not None:
             timer.cancel()
         self._running -= 1

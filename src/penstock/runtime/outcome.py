@@ -8,7 +8,9 @@ import os
 import random
 import time
 import traceback
+from itertools import pairwise
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from penstock.core.job import Delivery, JobError, plain_text
@@ -84,6 +86,8 @@ def failed(run: Run, error: BaseException) -> Settlement:
         )
     elif asked is Ask.TIMEOUT and run.noticed:
         error = _timed_out(run)
+    if run.home.keep_errors:
+        run.error = error
     match error:
         case RetryLater():
             return Defer(delivery, error.delay_s, plain_text(str(error))[:_MESSAGE_LENGTH])
@@ -97,14 +101,28 @@ def failed(run: Run, error: BaseException) -> Settlement:
 
 
 def _trim(error: BaseException) -> None:
-    """Takes the frames of the worker off the top of its traceback: the reader wants the task's."""
+    """Takes the frames of the worker out of its traceback, where others follow: the reader wants the task's."""
     for each in (error, error.__context__):  # the job's own error, where closing its resources failed too
         if each is not None:
-            frames = each.__traceback__
-            while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OWN_FILES):
-                frames = frames.tb_next
-            if frames is not None:  # else the error is Penstock's, and nothing would be left
-                each.__traceback__ = frames
+            each.__traceback__ = _others(each.__traceback__)
+
+
+def _others(frames: TracebackType | None) -> TracebackType | None:
+    """Without the worker's own frames that stand before others, on top and between middleware."""
+    kept: list[TracebackType] = []
+    own: list[TracebackType] = []
+    while frames is not None:
+        if frames.tb_frame.f_code.co_filename.startswith(_OWN_FILES):
+            own.append(frames)
+        else:
+            own.clear()
+            kept.append(frames)
+        frames = frames.tb_next
+    kept += own  # the error is Penstock's, or began there
+    for before, after in pairwise(kept):
+        if before.tb_next is not after:
+            before.tb_next = after
+    return kept[0] if kept else None
 
 
 def _again_or_dead(run: Run, error: BaseException) -> Settlement:

@@ -181,3 +181,23 @@ async def aclose_scope(run: Run, error: BaseException | None) -> None:
         astack, scope.astack = scope.astack, None
         await astack.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
     close_scope(run, error)
+
+
+def closed_after(run: Run, error: BaseException) -> BaseException:
+    """Closes a failed job's own resources; an error of theirs is the one to report, with the job's as its context."""
+    try:
+        close_scope(run, error)
+    except BaseException as closing:
+        return closing
+    return error
+
+
+async def aclosed_after(run: Run, error: BaseException) -> BaseException:
+    """``closed_after`` for a coroutine."""
+    if run.scope is None:
+        return error
+    try:
+        await aclose_scope(run, error)
+    except BaseException as closing:
+        return closing
+    return error

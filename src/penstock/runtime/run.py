@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -39,11 +40,14 @@ class Home(NamedTuple):
         max_result: Bytes of the largest result that is stored.
         shell: How a command that reaches this application begins: ``penstock -A tasks:app``.
         tell: Takes a delivery's newest progress, as JSON, from any thread; it is sent with the next beat.
+        keep_errors: Whether ``run.error`` is wanted, for hooks. Otherwise an error, with all that its frames hold, is
+            let go as soon as it is written down.
     """
 
     max_result: int
     shell: str
     tell: Callable[[Delivery, bytes], None]
+    keep_errors: bool = False
 
 
 def shell_of(app_reference: str) -> str:
@@ -65,7 +69,9 @@ class Run(msgspec.Struct, eq=False):
         stopping: The worker is draining.
         progress: The newest progress, as JSON.
         pool: The resources of the process that runs it.
-        handle: What its lane needs to reach it: a task, a child.
+        handle: What its lane needs to reach it: a task, a child, a crossing.
+        scope: The resources that were opened for this job alone.
+        error: What the attempt failed with, where ``home.keep_errors``.
     """
 
     delivery: Delivery
@@ -86,6 +92,7 @@ class Run(msgspec.Struct, eq=False):
     pool: Any = None
     handle: Any = None
     scope: Scope | None = None
+    error: BaseException | None = None
 
     @property
     def result_ttl_s(self) -> float:
@@ -193,6 +200,20 @@ class CurrentJob:
 
         left_s = run.timeout_s - (monotonic() - run.mono_started)
         return datetime.fromtimestamp(time() + left_s, UTC)
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The positional arguments of the call, as the task gets them. They are for looking at."""
+        return self._run.args
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """The keyword arguments of the call, as the task gets them, without what is injected."""
+        run = self._run
+        injected = run.spec.arguments.injected
+        if not injected:
+            return MappingProxyType(run.kwargs)
+        return MappingProxyType({name: value for name, value in run.kwargs.items() if name not in injected})
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Final
 
@@ -32,10 +32,12 @@ from penstock.runtime.engine import (
     Surroundings,
 )
 from penstock.runtime.loops import new_event_loop
+from penstock.runtime.onion import Middleware, Onion
 from penstock.runtime.resources import ResourcePool
 from penstock.runtime.service import Backoff, either
 from penstock.runtime.stacks import every_stack
 from penstock.runtime.stopping import Stopping
+from penstock.runtime.user_loop import UserLoop
 from penstock.runtime.waking import SignalBell
 from penstock.runtime.worker_settings import WorkerSettings
 
@@ -56,6 +58,7 @@ class Worker:
         on_unknown: Told the name of each task that is met and not known, once a name.
         on_beat: Called after each answered beat with the longest timeout of the tasks and of what runs (None: one has
             none), for the guard.
+        middlewares: What runs around each job; the first is the outermost.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Worker:
         *,
         on_unknown: Callable[[str], None] = lambda name: None,
         on_beat: Callable[[float | None], None] = lambda longest_s: None,
+        middlewares: Sequence[Middleware] = (),
     ) -> None:
         self._registry = registry
         self._make_broker = make_broker
@@ -74,6 +78,8 @@ class Worker:
         self._on_beat = on_beat
         self._pool = ResourcePool()
         self._main: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._onion = Onion(middlewares) if middlewares else None
+        self._to_user = UserLoop(lambda: self._main.put("loop"))
         self._user_loop: asyncio.AbstractEventLoop | None = None
         self._user_end: asyncio.Event | None = None
         self._io_loop: asyncio.AbstractEventLoop | None = None
@@ -191,9 +197,7 @@ class Worker:
     async def _user_main(self) -> None:
         self._user_loop = asyncio.get_running_loop()
         self._user_end = asyncio.Event()
-        assert self._engine is not None
-        assert self._engine.loop_lane is not None
-        self._engine.loop_lane.attach(self._user_loop)
+        self._to_user.attach(self._user_loop)
         await self._user_end.wait()
         await self._pool.aclose()
 
@@ -284,10 +288,11 @@ class Worker:
     def _make_engine(self, broker: Broker, consumer: Consumer) -> Engine:
         around = Surroundings(
             pool=self._pool,
-            need_user_loop=lambda: self._main.put("loop"),
+            user_loop=self._to_user,
             stacks=self._stacks,
             on_unknown=self._on_unknown,
             on_beat=self._on_beat,
+            onion=self._onion,
         )
         return Engine(self._registry, broker, consumer, self._card(), self._settings, self._stopping, around)
 

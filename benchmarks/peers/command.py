@@ -12,7 +12,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,18 +113,21 @@ def first_guess(setting: Setting, kind: str) -> float:
 def turns(peers: list[tuple[Peer, Path]]) -> Iterator[Turn]:
     """One round: each kind of work by all systems, one after another."""
     for kind in KINDS:
-        for peer, programs in peers:
-            for setting in peer.settings:
-                if kind in setting.kinds:
-                    yield Turn(Case(peer.key, setting.name, kind, "none"), peer, setting, programs)
+        yield from _turns(peers, kind, "none", lambda setting, kind=kind: kind in setting.kinds)
     for durability in DURABILITIES[1:]:
-        for peer, programs in peers:
-            for setting in peer.settings:
-                if setting.durable:
-                    yield Turn(Case(peer.key, setting.name, "noop", durability), peer, setting, programs)
+        yield from _turns(peers, "noop", durability, lambda setting: setting.durable)
     for way in ("one", "many"):
         for peer, programs in peers:
-            yield Turn(Case(peer.key, peer.settings[0].name, way, "none"), peer, peer.settings[0], programs)
+            first = peer.settings[0]
+            yield Turn(Case(peer.key, first.name, way, "none"), peer, first, programs)
+
+
+def _turns(
+    peers: list[tuple[Peer, Path]], kind: str, durability: str, wanted: Callable[[Setting], bool]
+) -> Iterator[Turn]:
+    for peer, programs in peers:
+        for setting in filter(wanted, peer.settings):
+            yield Turn(Case(peer.key, setting.name, kind, durability), peer, setting, programs)
 
 
 def _environments(names: list[str], results: Results) -> list[tuple[Peer, Path]]:

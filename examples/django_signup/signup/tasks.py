@@ -15,8 +15,10 @@ app = Penstock("mysite")  # the broker: PENSTOCK_BROKER_URL, else a file
 @app.resource(scope="job")
 def orm() -> Iterator[None]:
     close_old_connections()
-    yield
-    close_old_connections()
+    try:
+        yield
+    finally:
+        close_old_connections()
 
 
 @app.task(retry=Retry(attempts=5, base=1))

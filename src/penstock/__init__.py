@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.core.retry import Reject as Reject
     from penstock.core.retry import Retry as Retry
     from penstock.core.retry import RetryLater as RetryLater
+    from penstock.embedded import EmbeddedWorker as EmbeddedWorker
     from penstock.errors import BrokerError as BrokerError
     from penstock.errors import BrokerMisconfigured as BrokerMisconfigured
     from penstock.errors import BrokerRejected as BrokerRejected
@@ -61,6 +62,7 @@ _ROOMS = {
     "Reject": "penstock.core.retry",
     "Retry": "penstock.core.retry",
     "RetryLater": "penstock.core.retry",
+    "EmbeddedWorker": "penstock.embedded",
     "JobHandle": "penstock.handle",
     "JobProgress": "penstock.handle",
     "JobInfo": "penstock.listing",

@@ -17,7 +17,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 
 from penstock import listing
 from penstock.brokers import Address, address, connect, connect_blocking, inspector
@@ -38,6 +38,9 @@ from penstock.runtime.onion import Middleware, check_middleware
 from penstock.runtime.resources import Resource, check
 from penstock.settings import Settings
 from penstock.task import CallOptions, Task, build_job, call_options
+
+if TYPE_CHECKING:
+    from penstock.embedded import WorkerBlock
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -380,6 +383,38 @@ class Penstock:
     async def aworkers(self) -> list[WorkerInfo]:
         """``workers`` for async callers."""
         return listing.worker_infos(await (await self.inspector()).workers())
+
+    # --- a worker in this process
+
+    def worker(
+        self,
+        *,
+        queues: str | Iterable[str] | None = None,
+        concurrency: int | None = None,
+        grace: float | timedelta | None = None,
+        burst: bool = False,
+    ) -> WorkerBlock:
+        """A worker in this process, for as long as a block lasts: ``async with app.worker(concurrency=4) as worker:``.
+
+        Coroutine tasks run on the running loop, plain functions on threads, tasks of the process lane in children. When
+        the block is left, also by an error, it takes nothing new, and what runs has the grace period. No signal is
+        touched. ``worker.id`` is its id; ``await worker.wait()`` waits until it ends by itself, ``await worker.stop()``
+        drains it before the block ends.
+
+        Args:
+            queues: Served in this strict order; by default as the settings say, else those of the application's tasks.
+            concurrency: Jobs that run at once (default: the setting, 10).
+            grace: Seconds (or a timedelta) that running jobs have at the end (default: the setting, 25).
+            burst: End when nothing is ready and nothing runs.
+
+        Raises:
+            ConfigError: A setting cannot work.
+            BrokerUnavailable: On entering the block: no answer within ``enqueue_timeout``.
+            BrokerMisconfigured: On entering the block: the broker would lose jobs.
+        """
+        from penstock.embedded import WorkerBlock
+
+        return WorkerBlock(self, queues=queues, concurrency=concurrency, grace=grace, burst=burst)
 
     # --- clients
 

@@ -11,6 +11,7 @@ from penstock.cli import connect
 from penstock.cli.exits import ended
 from penstock.cli.lines import prepare_streams
 from penstock.cli.target import Target
+from penstock.core import spec
 from penstock.core.job import check_queue_name
 from penstock.errors import ConfigError
 from penstock.settings import unsaid
@@ -117,9 +118,7 @@ def run_processes(app: Penstock, settings: WorkerSettings) -> int:
 
 def queues_of(app: Penstock) -> list[str]:
     """The queues of an application's tasks, in the order of their declaration, and its default queue."""
-    return list(
-        dict.fromkeys([*(spec.queue or app.default_queue for spec in app.tasks.values()), app.default_queue])
-    )
+    return spec.queues_of(app.tasks.values(), app.default_queue)
 
 
 def read_queues(text: str) -> list[str]:

@@ -257,3 +257,8 @@ def _choice(name: str, option: str, value: str, kinds: type[_E]) -> _E:
         return kinds(value)
     except ValueError:
         raise ConfigError(f"task {name}: {option}={value!r}; use one of {', '.join(kinds)}") from None
+
+
+def queues_of(specs: Iterable[TaskSpec], default_queue: str) -> list[str]:
+    """The queues of tasks, in the order of their declaration, and the default queue where none of them names it."""
+    return list(dict.fromkeys([*(spec.queue or default_queue for spec in specs), default_queue]))

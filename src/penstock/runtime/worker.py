@@ -84,6 +84,7 @@ class Worker:
         self._user_end: asyncio.Event | None = None
         self._io_loop: asyncio.AbstractEventLoop | None = None
         self._io_failed: BaseException | None = None
+        self._not_yet: BrokerUnavailable | BrokerRejected | None = None
         self._stopping = Stopping(settings.grace_s)
         self._engine: Engine | None = None
         self._drain_asked = False
@@ -226,6 +227,9 @@ class Worker:
         timer.daemon = True
         timer.start()
 
+    def _is_ready(self) -> None:
+        self.ready.set()
+
     def _end_main(self) -> None:
         loop, end = self._user_loop, self._user_end
         if loop is not None and end is not None and not loop.is_closed():
@@ -237,18 +241,20 @@ class Worker:
             return
         broker = self._make_broker()
         try:
-            if not await self._open(broker):
-                return
-            consumer = await self._consumer(broker)
+            consumer = await self._connected(broker)
             if consumer is None:
                 return
             self._engine = self._make_engine(broker, consumer)
             self._engine.start(quiet=self._begins_quiet)
-            self.ready.set()
+            self._is_ready()
             await self._stopping.begun.wait()
             await self._engine.drain()
         finally:
             await broker.close()
+
+    async def _connected(self, broker: Broker) -> Consumer | None:
+        """The claim on the jobs, once the broker is there; None when stopped meanwhile."""
+        return await self._consumer(broker) if await self._open(broker) else None
 
     async def _open(self, broker: Broker) -> bool:
         """Connects, waiting for a broker that is not there yet or has no room; False when stopped meanwhile."""
@@ -257,6 +263,7 @@ class Worker:
             try:
                 warnings = await broker.open()
             except NOT_YET as error:
+                self._not_yet = error
                 wait_s = backoff.failed(error)
                 await either(self._stopping.begun.wait(), wait_s)
                 continue
@@ -282,6 +289,7 @@ class Worker:
                     id=settings.consumer_id,
                 )
             except NOT_YET as error:
+                self._not_yet = error
                 await asyncio.sleep(backoff.failed(error))
         return None
 

@@ -1,0 +1,306 @@
+"""Types in a page of the documentation, from its top to its end, in a folder of its own, as a reader would.
+
+In a ``console`` block a line that begins with ``$ `` is typed (``> `` continues it), and what follows is what it says:
+
+- Output that is shown must be what comes, on both streams together. ``...`` stands for any text, or alone on its line
+  for any lines, and columns may have other widths. Of a command that shows no output only the exit status counts: it
+  must be 0. (A command that is meant to fail shows it: ``$ penstock ...; echo "exit $?"``.)
+- A worker or a web server is started and goes on, as in a terminal of its own, until the page's end. The page goes on
+  once it is ready, and has said what the page shows.
+- A block without ``$ `` is what the last of those programs says next. ``^C`` interrupts it; what follows is the rest.
+
+A reader has Redis on port 6379 and free ports at 8000 and 5000; here these numbers are replaced by those of the
+test's own server and of ports that are free, in commands and in files, and put back in what is said. ``pip install``
+fetches nothing (``pip.sh``).
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from tests.docs.blocks import ADDED, PARSED, Block, blocks
+from tests.docs.terminal import Failed, Program, Terminal, pattern
+
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parents[1]
+
+# Programs that go on, and what each says when it is ready.
+_READY: Final = {
+    r"penstock\b.*\bworker\b(?!s)(?!.*--(?:burst|help))": " is ready: ",
+    r"(?:flask|python -m flask)\b.*\brun\b": "Running on http",
+    r"(?:python -m )?uvicorn\b": "Uvicorn running on",
+    r"(?:python -m )?fastapi (?:dev|run)\b": "Uvicorn running on",
+    r"python manage\.py runserver\b": "Starting development server",
+    r"(?:python -m )?gunicorn\b": "Listening at",
+}
+_PORTS: Final = ("6379", "8000", "5000")
+
+
+class Typing:
+    """One page on its way.
+
+    Args:
+        file: The page.
+        name: What it is called in messages.
+        folder: An empty folder.
+        redis_url: Gives the URL of an empty Redis database; called where the page speaks of port 6379.
+        free_port: Gives a free port.
+        patience_s: Seconds that a command, or what it says, may take.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        name: str,
+        folder: Path,
+        redis_url: Callable[[], str],
+        free_port: Callable[[], int],
+        patience_s: float = 30.0,
+    ) -> None:
+        self.blocks = blocks(file, name)
+        self._patience_s = patience_s
+        self._folder, self._scratch = folder / "project", folder / "scratch"
+        self._folder.mkdir()
+        self._scratch.mkdir()
+        whole = "".join(block.text for block in self.blocks if block.skipped is None)
+        self._ports: dict[str, str] = {}
+        for port in _PORTS:
+            if re.search(rf"\b{port}\b", whole):
+                ours = re.search(r":(\d+)", redis_url()[8:]) if port == "6379" else None
+                self._ports[port] = ours[1] if ours else str(free_port())
+        self._interpreter: Interpreter | None = None
+        self._program: Program | None = None
+
+    def run(self) -> None:
+        """Types all of it in.
+
+        Raises:
+            Failed: The first block that does not do what the page shows.
+        """
+        with ExitStack() as stack:
+            terminal = stack.enter_context(
+                Terminal(self._folder, self._scratch, self._environment(), self._patience_s)
+            )
+            for block in self.blocks:
+                if block.skipped is None:
+                    self._block(block, terminal, stack)
+
+    def _environment(self) -> Mapping[str, str]:
+        commands = self._scratch / "bin"
+        commands.mkdir()
+        (commands / "pip").symlink_to(HERE / "pip.sh")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PENSTOCK_", "PYTEST_"))}
+        return kept | {
+            "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(self._scratch),
+            "PYTHONUNBUFFERED": "1",
+            "COLUMNS": "120",
+            "NO_COLOR": "1",
+        }
+
+    def _block(self, block: Block, terminal: Terminal, stack: ExitStack) -> None:
+        text = self._ours(block.text)
+        if block.language in PARSED:
+            _parse(block)
+        if block.title is not None:
+            self._write(block, text)
+        elif block.language == "console":
+            self._console(block, terminal)
+        elif block.language in {"python", "pycon"}:
+            if self._interpreter is None:
+                self._interpreter = Interpreter(self._folder, self._scratch, self._environment_now(terminal))
+                stack.callback(self._interpreter.close)
+            error = self._interpreter.run(block._replace(text=text), self._patience_s)
+            if error:
+                raise Failed(f"{block.place}: {self._theirs(error)}")
+
+    def _environment_now(self, terminal: Terminal) -> dict[str, str]:
+        """The shell's, with what the page has exported."""
+        _, said = terminal.type("env -0")
+        return dict(pair.split("=", 1) for pair in said.split("\0") if "=" in pair)
+
+    def _write(self, block: Block, text: str) -> None:
+        assert block.title is not None
+        file = self._folder / block.title.removesuffix(ADDED)
+        if not file.resolve().is_relative_to(self._folder.resolve()):
+            raise Failed(f"{block.place}: {block.title} is outside the page's folder")
+        if block.title.endswith(ADDED):
+            if not file.exists():
+                raise Failed(f"{block.place}: there is no {file.name} yet to which this could be added")
+            text = f"{file.read_text().rstrip()}\n\n\n{text}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        if file.suffix == ".py":
+            try:
+                compile(text, block.title, "exec", dont_inherit=True)
+            except SyntaxError as error:
+                raise Failed(f"{block.place}: {error}") from None
+
+    # --- commands
+
+    def _console(self, block: Block, terminal: Terminal) -> None:
+        for offset, command, shown in _typed(block.text):
+            place = f"{block.page}:{block.line + offset}"
+            ready = next((said for kind, said in _READY.items() if re.match(kind, _bare(command))), None)
+            if not command:
+                self._hear(place, shown, terminal)
+            elif ready is None:
+                code, said = terminal.type(self._ours(command))
+                self._compare(place, command, shown, code, self._theirs(said))
+            else:
+                self._program = terminal.start(self._ours(command))
+                self._hear(place, shown or f"...\n...{ready}...\n", terminal)
+
+    def _compare(self, place: str, command: str, shown: str, code: int, said: str) -> None:
+        if code:
+            raise Failed(f"{place}: $ {command}\nended with exit status {code}; it said:\n{said}")
+        if shown and not re.fullmatch(pattern(shown), said if said.endswith("\n") else f"{said}\n"):
+            raise Failed(f"{place}: $ {command}\nthe page shows:\n{shown}\nit said:\n{said}")
+
+    def _hear(self, place: str, shown: str, terminal: Terminal) -> None:
+        """Waits until the program that goes on has said what is shown; ``^C`` ends it, and the rest must be all."""
+        program = self._program
+        if program is None:
+            raise Failed(f"{place}: nothing runs here that could say this; a command begins with '$ '")
+        before, interrupted, after = shown.partition("^C\n")
+        for part, whole in ((before, False), (after, True)):
+            if whole and interrupted:
+                terminal.interrupt(program)
+                self._program = None
+            elif not part or whole:
+                continue
+            expression = pattern(self._ours(part)) if part else r"(?:.*\n)*"
+            instead = program.wait_for(expression, self._patience_s, whole=whole)
+            if instead:
+                raise Failed(
+                    f"{place}: $ {program.command}\nthe page shows:\n{part}\nit said:\n{self._theirs(instead)}"
+                )
+
+    # --- ports
+
+    def _ours(self, text: str) -> str:
+        return _replaced(text, self._ports)
+
+    def _theirs(self, text: str) -> str:
+        return _replaced(text, {ours: theirs for theirs, ours in self._ports.items()}).replace(
+            "127.0.0.1:6379", "localhost:6379"
+        )
+
+
+class Interpreter:
+    """The Python of a page's unnamed blocks, in the page's folder."""
+
+    def __init__(self, folder: Path, scratch: Path, environment: Mapping[str, str]) -> None:
+        self._output = scratch / "python.out"
+        self._log = self._output.open("wb")
+        ours, theirs = os.pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, HERE / "interpreter.py", str(theirs)],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            cwd=folder,
+            env=dict(environment),
+            pass_fds=(theirs,),
+        )
+        os.close(theirs)
+        self._answers = open(ours)  # noqa: SIM115, PTH123 - close() closes it; it is a number
+
+    def run(self, block: Block, patience_s: float) -> str:
+        """Runs a block; the text of its error, or an empty one."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(block._asdict()).encode() + b"\n")
+        self._process.stdin.flush()
+        timer = _Timer(patience_s, self._process.kill)
+        with timer:
+            answer = self._answers.readline()
+        if not answer:
+            why = f"did not end in {patience_s:g} s" if timer.rang else "ended the interpreter"
+            return f"this block {why}; it said:\n{self._output.read_text()}"
+        error: str = json.loads(answer)
+        return f"{error}{self._output.read_text()}" if error else ""
+
+    def close(self) -> None:
+        """Ends it; its own clean-up at the exit is part of what is tried."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._answers.close()
+        self._log.close()
+
+
+class _Timer:
+    def __init__(self, seconds: float, action: Callable[[], Any]) -> None:
+        import threading
+
+        self.rang = False
+
+        def ring() -> None:
+            self.rang = True
+            action()
+
+        self._timer = threading.Timer(seconds, ring)
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+
+
+def _typed(text: str) -> list[tuple[int, str, str]]:
+    """The commands of a block: line, command, shown output. The first may be empty: output of what runs already."""
+    found: list[tuple[int, str, str]] = []
+    for offset, line in enumerate(text.splitlines()):
+        if line.startswith("$ "):
+            found.append((offset, line[2:], ""))
+        elif found and not found[-1][2] and (line.startswith("> ") or found[-1][1].endswith("\\")):
+            found[-1] = (found[-1][0], f"{found[-1][1]}\n{line.removeprefix('> ')}", "")
+        elif found:
+            found[-1] = (*found[-1][:2], f"{found[-1][2]}{line}\n")
+        else:
+            found.append((offset, "", f"{line}\n"))
+    return found
+
+
+def _bare(command: str) -> str:
+    """The command without the variables that are set before it."""
+    return re.sub(r"^(?:\w+=(?:'[^']*'|\S*) +)+", "", command)
+
+
+def _replaced(text: str, ports: Mapping[str, str]) -> str:
+    if not ports:
+        return text
+    return re.sub(rf"\b(?:{'|'.join(ports)})\b", lambda found: ports[found[0]], text)
+
+
+def _parse(block: Block) -> None:
+    try:
+        match block.language:
+            case "toml":
+                tomllib.loads(block.text)
+            case "json":
+                json.loads(block.text)
+            case "yaml":
+                yaml.safe_load(block.text)
+            case _:
+                configparser.ConfigParser(strict=False, interpolation=None).read_string(block.text)
+    except (ValueError, yaml.YAMLError, configparser.Error) as error:
+        raise Failed(f"{block.place}: this is no {block.language}: {error}") from None

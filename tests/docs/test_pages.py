@@ -1,0 +1,32 @@
+"""Every example of the documentation, typed in as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.docs.blocks import blocks
+from tests.docs.page import ROOT, Typing
+from tests.servers import free_port
+
+PAGES: Final = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md"))]
+# A block that is left out is one that nobody has tried: raise this only for what no test can run.
+MOST_LEFT_OUT: Final = 6
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    Typing(ROOT / page, page, tmp_path, lambda: request.getfixturevalue("redis_url"), free_port).run()
+
+
+def test_few_blocks_are_left_out() -> None:
+    left_out = [
+        f"{block.place}: {block.skipped}"
+        for page in PAGES
+        for block in blocks(ROOT / page, page)
+        if block.skipped is not None
+    ]
+    print("\n".join(left_out))
+    assert len(left_out) <= MOST_LEFT_OUT, "\n".join(left_out)

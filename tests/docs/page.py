@@ -5,11 +5,11 @@ In a ``console`` block a line that begins with ``$ `` is typed (``> `` continues
 - Output that is shown must be what comes, on both streams together. ``...`` stands for any text, or alone on its line
   for any lines, and columns may have other widths. Of a command that shows no output only the exit status counts: it
   must be 0. (A command that is meant to fail shows it: ``$ penstock ...; echo "exit $?"``.)
-- A worker or a web server is started and goes on, as in a terminal of its own, until the page's end. The page goes on
+- A worker, a web server or a mail server is started and goes on, as in a terminal of its own, until the page's end. The page goes on
   once it is ready, and has said what the page shows.
 - A block without ``$ `` is what the last of those programs says next. ``^C`` interrupts it; what follows is the rest.
 
-A reader has Redis on port 6379 and free ports at 8000 and 5000; here these numbers are replaced by those of the
+A reader has Redis on port 6379 and free ports at 8000, 5000 and 1025; here these numbers are replaced by those of the
 test's own server and of ports that are free, in commands and in files, and put back in what is said. ``pip install``
 fetches nothing (``pip.sh``).
 """
@@ -44,8 +44,9 @@ _READY: Final = {
     r"(?:python -m )?fastapi (?:dev|run)\b": "Uvicorn running on",
     r"python manage\.py runserver\b": "Starting development server",
     r"(?:python -m )?gunicorn\b": "Listening at",
+    r"(?:python -m )?aiosmtpd\b": "Server is listening on",
 }
-_PORTS: Final = ("6379", "8000", "5000")
+_PORTS: Final = ("6379", "8000", "5000", "1025")
 
 
 class Typing:

@@ -71,6 +71,12 @@ def test_two_names_of_one_application_are_one(plain: Shell) -> None:
         ("deeper", "-A deeper: importing deeper failed at broken.py:3: ZeroDivisionError: division by zero"),
         ("typo", "-A typo: importing typo failed at typo.py:2: SyntaxError: "),
         ("needs", "-A needs: importing needs failed at needs.py:1: ModuleNotFoundError: No module named 'nothing'"),
+        ("calls", "-A calls: importing calls failed at calls.py:2: JSONDecodeError: Expecting value"),
+        (
+            "models",
+            "-A models: importing models failed at models.py:4: AppRegistryNotReady: Apps aren't loaded yet. "
+            "Let -A name a module that calls django.setup() before it imports the tasks",
+        ),
         ("exits", "-A exits: importing exits failed at exits.py:2: it ends the program while it is imported"),
         ("url", "-A url: importing url failed at url.py:2: ConfigError: broker URL: kafka://... is not known"),
         ("twins", "-A twins: importing twins failed at twins.py:6: ConfigError: two tasks are named 'f'"),
@@ -87,6 +93,12 @@ def test_what_is_not_there_is_one_line_and_2(plain: Shell, reference: str, expec
     plain.write("deeper.py", "import broken\n")
     plain.write("typo.py", "import os\ndef f(:\n")
     plain.write("needs.py", "import nothing\n")
+    plain.write("calls.py", "import json\njson.loads('')\n")
+    plain.write(
+        "models.py",
+        "from django.conf import settings\nsettings.configure()\nfrom django.apps import apps\n"
+        "apps.check_apps_ready()\n",
+    )
     plain.write("exits.py", "import sys\nsys.exit(3)\n")
     plain.write("url.py", "from penstock import Penstock\napp = Penstock('x', broker='kafka://u:secret@h')\n")
     plain.write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -83,6 +84,8 @@ def _broken(name: str, reference: str, error: BaseException) -> ConfigError:
             for frame in traceback.extract_tb(error.__traceback__)
             if not frame.filename.startswith("<") and not _is_ours(frame.filename)
         ]
+        # An error that a framework raises is of use where the user's code called it.
+        own = [frame for frame in own if not _is_installed(frame.filename)] or own
         if own:
             where = f" at {_short(own[-1].filename)}:{own[-1].lineno}"
     if isinstance(error, SystemExit):
@@ -90,7 +93,22 @@ def _broken(name: str, reference: str, error: BaseException) -> ConfigError:
     else:
         text = error.msg if isinstance(error, SyntaxError) else str(error)
         said = f"{type(error).__name__}: {one_line(text)}" if text else type(error).__name__
-    return ConfigError(f"-A {reference}: importing {name} failed{where}: {said}")
+    return ConfigError(f"-A {reference}: importing {name} failed{where}: {said}{_advice(error)}")
+
+
+def _advice(error: BaseException) -> str:
+    """What to do, where the error is that of a newcomer and does not say so."""
+    if type(error).__name__ == "AppRegistryNotReady":
+        return " Let -A name a module that calls django.setup() before it imports the tasks"
+    return ""
+
+
+def _is_installed(filename: str) -> bool:
+    """Whether a file is part of Python or of a package, and not of the user's project."""
+    file = Path(filename)
+    if "site-packages" in file.parts or "dist-packages" in file.parts:
+        return True
+    return file.is_relative_to(Path(os.__file__).parent)
 
 
 def _is_ours(filename: str) -> bool:

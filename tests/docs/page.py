@@ -5,8 +5,8 @@ In a ``console`` block a line that begins with ``$ `` is typed (``> `` continues
 - Output that is shown must be what comes, on both streams together. ``...`` stands for any text, or alone on its line
   for any lines, and columns may have other widths. Of a command that shows no output only the exit status counts: it
   must be 0. (A command that is meant to fail shows it: ``$ penstock ...; echo "exit $?"``.)
-- A worker, a web server or a mail server is started and goes on, as in a terminal of its own, until the page's end. The page goes on
-  once it is ready, and has said what the page shows.
+- A worker, a web server or a mail server is started and goes on, as in a terminal of its own, until the page's end. The
+  page goes on once it is ready, and has said what the page shows.
 - A block without ``$ `` is what the last of those programs says next. ``^C`` interrupts it; what follows is the rest.
 
 A reader has Redis on port 6379 and free ports at 8000, 5000 and 1025; here these numbers are replaced by those of the

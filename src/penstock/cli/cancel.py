@@ -18,13 +18,15 @@ from penstock.ports.inspector import Cancelling
 @click.command()
 @choosing
 @click.pass_obj
-def command(target: Target, /, ids: tuple[str, ...], chosen: Filter, dry_run: bool, yes: bool) -> int:
+def command(
+    target: Target, /, ids: tuple[str, ...], chosen: Filter, dry_run: bool, yes: bool, as_json: bool
+) -> int:
     """Cancel jobs, by their ids or a filter: those that wait end at once, those that run are asked to."""
     states = (JobState.SCHEDULED, JobState.READY, JobState.RUNNING)
     action = Action(
         "cancel", "cancelled", states, frozenset(states), _cancel, PASSES, _asked, asks_running=True
     )
-    return carry_out(target, action, ids, chosen, dry_run=dry_run, yes=yes)
+    return carry_out(target, action, ids, chosen, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 async def _cancel(opened: Opened, records: Sequence[JobRecord]) -> Sequence[str]:

@@ -12,7 +12,7 @@ from penstock import __version__
 from penstock.brokers import facts
 from penstock.cli.asking import Opened, ask
 from penstock.cli.exits import Exit
-from penstock.cli.tables import cell, count, print_fields, print_json
+from penstock.cli.tables import cell, count, print_fields, print_json, print_line
 from penstock.cli.target import Target
 from penstock.cli.words import words
 from penstock.errors import BrokerMisconfigured
@@ -46,7 +46,10 @@ def command(target: Target, /, as_json: bool) -> int:
         print_json({**fields, "problems": problems})
     else:
         print_fields(fields.items())
-        print("\nall is well" if not problems else f"\n{count(len(problems), 'thing')} must change:")
+        if problems:
+            print_line(f"\n{count(len(problems), 'thing')} must change:", "bold red")
+        else:
+            print_line("\nall is well", "green")
         for problem in problems:
             print(f"  - {cell(problem)}")
     return Exit.FAILED if problems else Exit.DONE

@@ -21,14 +21,16 @@ _HELD_BY_NOBODY: Final = frozenset(JobState) - {JobState.RUNNING}
 @click.command()
 @choosing
 @click.pass_obj
-def command(target: Target, /, ids: tuple[str, ...], chosen: Filter, dry_run: bool, yes: bool) -> int:
+def command(
+    target: Target, /, ids: tuple[str, ...], chosen: Filter, dry_run: bool, yes: bool, as_json: bool
+) -> int:
     """Delete jobs without a trace, by their ids or a filter: those that wait, or with --state others.
 
     On a filter it asks first; without a terminal it wants --yes.
     """
     states = (JobState.SCHEDULED, JobState.READY)
     action = Action("purge", "purged", states, _HELD_BY_NOBODY, _purge, PASSES, wants_yes=True)
-    return carry_out(target, action, ids, chosen, dry_run=dry_run, yes=yes)
+    return carry_out(target, action, ids, chosen, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 async def _purge(opened: Opened, records: Sequence[JobRecord]) -> Sequence[str]:

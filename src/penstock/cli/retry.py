@@ -26,7 +26,14 @@ _ELSEWHERE: Final = _HERE | {JobState.READY}
 @click.option("--to", metavar="QUEUE", help="Run them in another queue, with that queue's name in their id.")
 @click.pass_obj
 def command(
-    target: Target, /, ids: tuple[str, ...], chosen: Filter, dry_run: bool, yes: bool, to: str | None
+    target: Target,
+    /,
+    ids: tuple[str, ...],
+    chosen: Filter,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    to: str | None,
 ) -> int:
     """Run dead and quarantined jobs again, by their ids or a filter; with --state scheduled, waiting ones now."""
     if to is None:
@@ -34,7 +41,7 @@ def command(
     else:
         move = _Move(check_queue_name(to))
         action = Action("retry", "moved", _DEAD, _ELSEWHERE, move.act)
-    return carry_out(target, action, ids, chosen, dry_run=dry_run, yes=yes)
+    return carry_out(target, action, ids, chosen, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 async def _retry(opened: Opened, records: Sequence[JobRecord]) -> Sequence[str]:

@@ -1,13 +1,15 @@
-"""Plain aligned columns, and JSON, on standard output."""
+"""Aligned columns, coloured on a terminal, and JSON, on standard output."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from penstock.cli.terminal import is_coloured, print_coloured, print_coloured_table
 from penstock.listing import utc
 
 _GAP: Final = "  "
@@ -21,6 +23,9 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Columns as wide as their widest cell; numbers stand to the right."""
     lines = [list(map(cell, row)) for row in rows]
     numeric = [all(_is_number(line[i]) for line in lines) and bool(lines) for i in range(len(heads))]
+    if is_coloured(sys.stdout):
+        print_coloured_table(heads, lines, numeric)
+        return
     widths = [max(len(line[i]) for line in [list(heads), *lines]) for i in range(len(heads))]
     for line in [list(heads), *lines]:
         cells = [
@@ -36,6 +41,14 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     width = max((len(name) for name, _ in pairs), default=0)
     for name, text in pairs:
         print(f"{name.ljust(width)}{_GAP}{text}".rstrip())
+
+
+def print_line(text: str, style: str) -> None:
+    """A line; on a terminal in this style."""
+    if is_coloured(sys.stdout):
+        print_coloured(text, style)
+    else:
+        print(text)
 
 
 def print_json(value: object) -> None:

@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
 from penstock import listing
 from penstock.brokers import Address, address, connect, connect_blocking, inspector
 from penstock.clients import Clients
-from penstock.core.arguments import Arguments
 from penstock.core.job import Enqueued, Job, JobRecord, check_namespace, check_queue_name, queue_of
 from penstock.core.lifecycle import JobState as JobState
 from penstock.core.retry import Retry
-from penstock.core.spec import TASK_OPTIONS, Lane, TaskSpec, declare
+from penstock.core.spec import TASK_OPTIONS, TaskSpec, declare
 from penstock.errors import ConfigError, PenstockError
 from penstock.handle import JobHandle, untyped
 from penstock.listing import JobInfo, WorkerInfo
@@ -37,7 +36,7 @@ from penstock.producer import BlockingEnqueue
 from penstock.runtime.onion import Middleware, check_middleware
 from penstock.runtime.resources import Resource, check
 from penstock.settings import Settings
-from penstock.task import CallOptions, Task, build_job, call_options
+from penstock.task import CallOptions, Task, build_job, by_name, call_options
 
 if TYPE_CHECKING:
     from penstock.embedded import WorkerBlock
@@ -266,8 +265,7 @@ class Penstock:
     def _named(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any] | None
     ) -> tuple[TaskSpec | None, Job]:
-        known = self.tasks.get(name)
-        spec = known or TaskSpec(name, _anything, Lane.THREAD, False, Arguments(_anything, name))
+        known, spec = self.tasks.get(name), by_name(self, name).spec
         raw, raw_named = spec.arguments.encode(args, kwargs)
         return known, build_job(self, spec, call_options(CallOptions(), options or {}), raw, raw_named)
 
@@ -498,10 +496,6 @@ class _ResourceDecorator:
 def _not_on_a_loop(name: str, twin: str) -> None:
     if asyncio._get_running_loop() is not None:
         raise PenstockError(f"{name}() would stop the running event loop; use: {twin}")
-
-
-def _anything(*args: Any, **kwargs: Any) -> Any:
-    """What a task looks like to a producer that has no code of it: anything that JSON keeps."""
 
 
 def _module_name(frame: FrameType) -> str:

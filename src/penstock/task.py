@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, Never, ParamSpec, TypeVar
 
 import msgspec
 
+from penstock.core.arguments import Arguments
 from penstock.core.codec import VERSION, Envelope, encode_envelope
 from penstock.core.job import Enqueued, Job, check_job_name, check_queue_name
 from penstock.core.options import is_text, moment, seconds
 from penstock.core.options import priority as check_priority
 from penstock.core.retry import Retry, describe
-from penstock.core.spec import TaskSpec, check_tags, refuse_option
+from penstock.core.spec import Lane, TaskSpec, check_tags, refuse_option
 from penstock.errors import ConfigError, InvalidArguments, PayloadTooLarge
 from penstock.handle import JobHandle
 from penstock.ids import new_id
@@ -162,11 +163,17 @@ class Task(Generic[P, R, C]):
         job = self.job(args, kwargs)
         return JobHandle(self._app, job.id, self.spec, (await self._app.aenqueue([job]))[0].added)
 
-    def delay_many(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[JobHandle[R]]:
+    def delay_many(
+        self,
+        calls: Iterable[Sequence[Any] | Mapping[str, Any]],
+        *,
+        progress: Callable[[int], object] | None = None,
+    ) -> list[JobHandle[R]]:
         """Enqueues many calls, streamed in slices, each all or nothing where the broker can.
 
         Args:
             calls: A tuple of positional or a dict of keyword arguments for each job.
+            progress: Is called after each slice with how many rows the broker has accepted so far.
 
         Raises:
             InvalidArguments: A row's arguments do not fit; the text has its number, from 0, and how many rows before
@@ -179,17 +186,34 @@ class Task(Generic[P, R, C]):
 
         def took(answers: Sequence[Enqueued]) -> None:
             handles.extend([JobHandle(self._app, answer.id, self.spec, answer.added) for answer in answers])
+            if progress is not None:
+                progress(len(handles))
 
-        self._app.enqueue_parts(slices(self._jobs(calls)), took)
+        self.store_many(calls, took)
         return handles
 
-    async def adelay_many(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[JobHandle[R]]:
-        """``delay_many`` for async callers."""
+    async def adelay_many(
+        self,
+        calls: Iterable[Sequence[Any] | Mapping[str, Any]],
+        *,
+        progress: Callable[[int], object] | None = None,
+    ) -> list[JobHandle[R]]:
+        """``delay_many`` for async callers; ``progress`` is a plain function too."""
         handles: list[JobHandle[R]] = []
         for part in slices(self._jobs(calls)):
             answers = await self._app.aenqueue(part)
             handles += [JobHandle(self._app, answer.id, self.spec, answer.added) for answer in answers]
+            if progress is not None:
+                progress(len(handles))
         return handles
+
+    def store_many(
+        self,
+        calls: Iterable[Sequence[Any] | Mapping[str, Any]],
+        took: Callable[[Sequence[Enqueued]], None],
+    ) -> None:
+        """``delay_many`` for who keeps no handles: ``took`` is given the answers of each slice."""
+        self._app.enqueue_parts(slices(self._jobs(calls)), took)
 
     def options(
         self,
@@ -317,6 +341,17 @@ class Task(Generic[P, R, C]):
         """
         raw, raw_named = self.spec.arguments.encode(args, kwargs)
         return build_job(self._app, self.spec, self._options, raw, raw_named)
+
+
+def by_name(app: Penstock, name: str) -> Task[..., Any, Any]:
+    """The task of this name: as the application declares it, else one that takes whatever JSON keeps."""
+    return Task(
+        app, app.tasks.get(name) or TaskSpec(name, _anything, Lane.THREAD, False, Arguments(_anything, name))
+    )
+
+
+def _anything(*args: Any, **kwargs: Any) -> Any:
+    """What a task looks like to a producer that has no code of it: anything that JSON keeps."""
 
 
 def _stored_before(row: int) -> str:

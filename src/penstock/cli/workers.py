@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import click
 import msgspec
 
 from penstock.cli.asking import Opened, ask
+from penstock.cli.completing import complete
 from penstock.cli.exits import Exit
 from penstock.cli.tables import ago, cell, iso, print_json, print_table
 from penstock.cli.target import Target
@@ -24,25 +25,59 @@ _LOOK_EVERY_S: Final = 0.05
 _SHORT_ID: Final = 13
 
 
+class Answered(msgspec.Struct):
+    """What ``--json`` tells of an order to one worker.
+
+    Attributes:
+        id: The worker's.
+        verb: The order.
+        done: Whether it was carried out.
+        answer: What the worker said, or why it said nothing.
+    """
+
+    id: str
+    verb: str
+    done: bool
+    answer: str
+
+
 @click.command()
 @words
-@click.argument("id", required=False)
-@click.argument("verb", required=False, type=click.Choice(VERBS))
+@click.argument("given", metavar="[ID]... [VERB]", nargs=-1, shell_complete=complete("worker_words"))
+@click.option("--all", "everybody", is_flag=True, help="An order to every worker.")
 @click.option("--wait", "wait_s", type=click.FloatRange(min=0), default=30.0, show_default=True,
               help="Seconds that the worker has to carry the order out; then it expires.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
 @click.pass_obj
-def command(target: Target, /, id: str | None, verb: str | None, wait_s: float, as_json: bool) -> int:
-    """Who runs jobs; with an id (its beginning is enough) and a verb, an order to that worker.
+def command(
+    target: Target, /, given: tuple[str, ...], everybody: bool, wait_s: float, as_json: bool
+) -> int:
+    """Who runs jobs; with ids (their beginnings are enough) or --all and a verb, an order to those workers.
 
     quiet takes nothing new, resume goes on, stop drains and ends, dump prints every stack.
     """
-    if id is not None and verb is None:
-        raise click.UsageError(f"what shall worker {id} do? one of {', '.join(VERBS)}")
-    if id is None or verb is None:
+    if not given and not everybody:
         ask(target, lambda opened: _show(opened, as_json))
         return Exit.DONE
-    return ask(target, lambda opened: _order(opened, id, verb, wait_s))
+    ids, verb = _words(given, everybody)
+    return ask(target, lambda opened: _order(opened, ids, verb, wait_s, as_json))
+
+
+def _words(given: tuple[str, ...], everybody: bool) -> tuple[Sequence[str], str]:
+    """Ids, none for all of them, and a verb."""
+    verbs = ", ".join(VERBS)
+    if everybody:
+        if len(given) != 1 or given[0] not in VERBS:
+            raise click.UsageError(f"--all: what shall the workers do? one of {verbs}, and no ids")
+        return (), given[0]
+    *ids, verb = given
+    if not ids and verb in VERBS:
+        raise click.UsageError(f"{verb} which workers? give the beginnings of their ids, or --all")
+    if verb not in VERBS:
+        if len(given) == 1:
+            raise click.UsageError(f"what shall worker {verb} do? one of {verbs}")
+        raise click.UsageError(f"{verb!r} is not one of {verbs}")
+    return ids, verb
 
 
 async def _show(opened: Opened, as_json: bool) -> None:
@@ -88,20 +123,48 @@ def _shown(card: WorkerCard) -> dict[str, object]:
     }
 
 
-async def _order(opened: Opened, id: str, verb: str, wait_s: float) -> int:
-    worker = _find(await opened.inspector.workers(), id)
-    order = await opened.inspector.command(worker.id, verb, wait_s)
-    mono_until = time.monotonic() + wait_s
-    while True:
-        answer = await opened.inspector.answer(order)
-        if answer is not None:
-            for line in answer.splitlines():
-                print(cell(line))
-            return Exit.DONE
-        if time.monotonic() >= mono_until:
-            click.echo(f"worker {worker.id} has not answered in {wait_s:g} s; the order is void", err=True)
-            return Exit.FAILED
-        await asyncio.sleep(_LOOK_EVERY_S)
+async def _order(opened: Opened, ids: Sequence[str], verb: str, wait_s: float, as_json: bool) -> int:
+    there = await opened.inspector.workers()
+    cards = list({card.id: card for card in (_find(there, id) for id in ids)}.values()) if ids else there
+    orders = {card.id: await opened.inspector.command(card.id, verb, wait_s) for card in cards}
+    told = [answer async for answer in _answers(opened, orders, verb, wait_s)]
+    if as_json:
+        print_json(told)
+    elif not told:
+        print("no worker is running")
+    for each in () if as_json else told:
+        # Of one, its own words; of several, whose they are.
+        whose = f"{each.id[:_SHORT_ID]}  " if len(cards) > 1 else ""
+        for line in each.answer.splitlines():
+            click.echo(f"{whose}{cell(line)}", err=not each.done)
+    return Exit.DONE if all(each.done for each in told) else Exit.FAILED
+
+
+async def _answers(
+    opened: Opened, orders: dict[str, str], verb: str, wait_s: float
+) -> AsyncIterator[Answered]:
+    """What becomes of each order, as it is known."""
+    waiting, mono_until = dict(orders), time.monotonic() + wait_s
+    while waiting:
+        late = time.monotonic() >= mono_until
+        there = {card.id for card in await opened.inspector.workers()}
+        for id, order in list(waiting.items()):
+            # Looked at after the list: who has gone since can have answered before.
+            answer = await opened.inspector.answer(order)
+            if answer is not None:
+                yield Answered(id, verb, True, answer)
+            elif id not in there:
+                # A lost one is listed until its jobs are taken back; this one has ended, as a stop wants it to.
+                yield Answered(id, verb, verb == "stop", f"worker {id} has stopped meanwhile")
+            elif late:
+                yield Answered(
+                    id, verb, False, f"worker {id} has not answered in {wait_s:g} s; the order is void"
+                )
+            else:
+                continue
+            del waiting[id]
+        if waiting:
+            await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def _find(workers: Sequence[WorkerCard], id: str) -> WorkerCard:

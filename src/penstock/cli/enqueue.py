@@ -14,6 +14,7 @@ import msgspec
 
 from penstock.app import Penstock
 from penstock.cli.asking import GIVE_UP_AFTER_S
+from penstock.cli.completing import complete
 from penstock.cli.tables import cell, count, print_json
 from penstock.cli.target import Target
 from penstock.cli.terminal import bar
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @words
-@click.argument("name")
+@click.argument("name", shell_complete=complete("tasks"))
 @click.argument("arguments", metavar="[ARGS-JSON]", required=False)
 @click.option("--many", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
               help="A job for each line of this file, arguments as above; - is standard input.")  # fmt: skip
-@click.option("--queue", help="Another queue than the task's.")
+@click.option("--queue", shell_complete=complete("queues"), help="Another queue than the task's.")
 @click.option("--priority", type=click.IntRange(0, 9), help="0 to 9; higher runs first.")
 @click.option("--countdown", type=click.FloatRange(min=0), help="Seconds until it is due.")
 @click.option(

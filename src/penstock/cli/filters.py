@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from penstock.cli.completing import complete
 from penstock.core.job import check_queue_name
 from penstock.errors import ConfigError
 from penstock.listing import LISTED, Filter, listed
@@ -37,12 +38,25 @@ def filters(function: F) -> F:
         click.option("--since", metavar="WHEN", help=f"Ended, or if not ended enqueued, since: {moments}."),
         click.option("--error", metavar="TEXT", help="Part of its last error."),
         click.option("--tag", help="One of its tags."),
-        click.option("--state", multiple=True, help=f"{', '.join(LISTED)}; again for more."),
-        click.option("--task", metavar="NAME", help="The task's name; * and ? stand for anything."),
-        click.option("--queue", multiple=True, help="Its queue; again for more."),
+        click.option(
+            "--state", multiple=True, shell_complete=_states, help=f"{', '.join(LISTED)}; again for more."
+        ),
+        click.option(
+            "--task",
+            metavar="NAME",
+            shell_complete=complete("tasks"),
+            help="The task's name; * and ? stand for anything.",
+        ),
+        click.option(
+            "--queue", multiple=True, shell_complete=complete("queues"), help="Its queue; again for more."
+        ),
     ):
         decorated = decorate(decorated)
     return decorated  # type: ignore[no-any-return]  # the same callable, decorated
+
+
+def _states(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    return [str(state) for state in LISTED if state.startswith(begun)]
 
 
 def _filter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,6 +14,9 @@ from penstock.cli.lines import one_line, prepare_streams
 from penstock.cli.target import Target
 from penstock.cli.words import words
 from penstock.runtime.guard import Pulse
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS: Final = {
     "worker": "Run jobs until told to stop.",
@@ -27,8 +30,11 @@ COMMANDS: Final = {
     "retry": "Run dead and quarantined jobs again.",
     "cancel": "Cancel jobs that wait or run.",
     "purge": "Delete jobs without a trace.",
+    "pause": "Keep workers from taking jobs of a queue.",
+    "resume": "Let workers take a paused queue's jobs again.",
     "doctor": "Check the broker; say what to change.",
     "config": "Every setting, its value and where it came from.",
+    "completion": "What a shell needs to complete what is typed.",
 }
 
 
@@ -45,6 +51,18 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)
         command.name = cmd_name
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names from the table, its own options otherwise: completing imports no command but the one that is typed."""
+        from click.shell_completion import CompletionItem
+
+        if not incomplete or incomplete[0].isalnum():
+            return [
+                CompletionItem(name, help=meaning)
+                for name, meaning in COMMANDS.items()
+                if name.startswith(incomplete)
+            ]
+        return click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

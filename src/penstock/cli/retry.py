@@ -9,6 +9,7 @@ import click
 
 from penstock.cli.acting import Action, carry_out, choosing
 from penstock.cli.asking import Opened
+from penstock.cli.completing import complete
 from penstock.cli.target import Target
 from penstock.core.job import Job, JobRecord, Origin, check_queue_name
 from penstock.core.lifecycle import JobState
@@ -23,7 +24,12 @@ _ELSEWHERE: Final = _HERE | {JobState.READY}
 
 @click.command()
 @choosing
-@click.option("--to", metavar="QUEUE", help="Run them in another queue, with that queue's name in their id.")
+@click.option(
+    "--to",
+    metavar="QUEUE",
+    shell_complete=complete("queues"),
+    help="Run them in another queue, with that queue's name in their id.",
+)
 @click.pass_obj
 def command(
     target: Target,

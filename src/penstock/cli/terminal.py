@@ -29,9 +29,14 @@ STATES: Final = {
     "expired": "bright_black",
     "quiet": "yellow",
     "stopping": "yellow",
+}
+_TROUBLE: Final = {
+    "dead": "red",
+    "quarantined": "magenta",
+    "lost": "yellow",
+    "error": "red",
     "paused": "yellow",
 }
-_TROUBLE: Final = {"dead": "red", "quarantined": "magenta", "lost": "yellow", "error": "red"}
 # Quick work needs no bar, and does not wait for rich.
 SHOWN_AFTER_S = 0.3
 # Below this, folding the last column makes a tower of it.
@@ -93,7 +98,7 @@ def print_coloured(text: str, style: str) -> None:
 def _style(head: str, text: str) -> str:
     if head == "state":
         return STATES.get(text, "")
-    return "" if text in {"0", ""} else _TROUBLE.get(head, "")
+    return "" if text in {"0", "", "no"} else _TROUBLE.get(head, "")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from penstock.cli.completing import complete
 from penstock.cli.target import Target
 from penstock.cli.words import words
 
@@ -14,7 +15,13 @@ from penstock.cli.words import words
 @click.command()
 @words
 @click.argument("application", required=False)
-@click.option("-Q", "--queues", metavar="NAMES", help="Queues in strict order: mail,default.")
+@click.option(
+    "-Q",
+    "--queues",
+    metavar="NAMES",
+    shell_complete=complete("queues", several=True),
+    help="Queues in strict order: mail,default.",
+)
 @click.option("-c", "--concurrency", metavar="N", help="Jobs running at once in one process [10].")
 @click.option("--processes", metavar="N", help="Worker processes [1].")
 @click.option("--grace", metavar="SECONDS", help="For running jobs when it stops [25].")

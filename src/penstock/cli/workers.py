@@ -22,7 +22,7 @@ from penstock.ports.broker import WorkerCard
 VERBS: Final = ("quiet", "resume", "stop", "dump")
 _LOOK_EVERY_S: Final = 0.05
 # As in a worker's own log lines: the milliseconds of its start.
-_SHORT_ID: Final = 13
+SHORT_ID: Final = 13
 
 
 class Answered(msgspec.Struct):
@@ -49,9 +49,7 @@ class Answered(msgspec.Struct):
               help="Seconds that the worker has to carry the order out; then it expires.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
 @click.pass_obj
-def command(
-    target: Target, /, given: tuple[str, ...], everybody: bool, wait_s: float, as_json: bool
-) -> int:
+def command(target: Target, /, given: tuple[str, ...], everybody: bool, wait_s: float, as_json: bool) -> int:
     """Who runs jobs; with ids (their beginnings are enough) or --all and a verb, an order to those workers.
 
     quiet takes nothing new, resume goes on, stop drains and ends, dump prints every stack.
@@ -76,7 +74,7 @@ def _words(given: tuple[str, ...], everybody: bool) -> tuple[Sequence[str], str]
     if verb not in VERBS:
         if len(given) == 1:
             raise click.UsageError(f"what shall worker {verb} do? one of {verbs}")
-        raise click.UsageError(f"{verb!r} is not one of {verbs}")
+        raise click.UsageError(f"{verb!r} is not one of the orders: {verbs}")
     return ids, verb
 
 
@@ -88,7 +86,7 @@ async def _show(opened: Opened, as_json: bool) -> None:
     if not workers:
         print("no worker is running")
         return
-    short = len({card.id[:_SHORT_ID] for card in workers}) == len(workers)
+    short = len({card.id[:SHORT_ID] for card in workers}) == len(workers)
     print_table(
         [
             "id",
@@ -103,7 +101,7 @@ async def _show(opened: Opened, as_json: bool) -> None:
             "started",
             "seen",
         ],
-        [_row(card, card.id[:_SHORT_ID] if short else card.id) for card in workers],
+        [_row(card, card.id[:SHORT_ID] if short else card.id) for card in workers],
     )
 
 
@@ -134,7 +132,7 @@ async def _order(opened: Opened, ids: Sequence[str], verb: str, wait_s: float, a
         print("no worker is running")
     for each in () if as_json else told:
         # Of one, its own words; of several, whose they are.
-        whose = f"{each.id[:_SHORT_ID]}  " if len(cards) > 1 else ""
+        whose = f"{each.id[:SHORT_ID]}  " if len(cards) > 1 else ""
         for line in each.answer.splitlines():
             click.echo(f"{whose}{cell(line)}", err=not each.done)
     return Exit.DONE if all(each.done for each in told) else Exit.FAILED
@@ -173,7 +171,7 @@ def _find(workers: Sequence[WorkerCard], id: str) -> WorkerCard:
         case [card]:
             return card
         case []:
-            there = ", ".join(card.id[:_SHORT_ID] for card in workers) or "none"
+            there = ", ".join(card.id[:SHORT_ID] for card in workers) or "none"
             raise ConfigError(f"no worker's id begins with {id!r}; there are: {there}")
         case _:
             raise ConfigError(

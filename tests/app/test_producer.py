@@ -318,3 +318,21 @@ def test_an_unanswered_part_is_repeated_with_its_number(
     add.delay_many([(number,) for number in range(1_200)])
     assert [origin.number for origin in lossy.origins] == [1, 1, 1, 2, 3]
     assert asyncio.run(count(app)) == 1_200
+
+
+def test_progress_is_told_after_each_slice(app: Penstock) -> None:
+    @app.task
+    def f(n: int) -> None: ...
+
+    seen: list[int] = []
+    handles = f.delay_many([(n,) for n in range(SLICE * 2 + 7)], progress=seen.append)
+    assert len(handles) == SLICE * 2 + 7
+    assert seen == [SLICE, SLICE * 2, SLICE * 2 + 7]
+
+    async def call() -> list[int]:
+        told: list[int] = []
+        await f.adelay_many(({"n": n} for n in range(SLICE + 1)), progress=told.append)
+        await app.aclose()
+        return told
+
+    assert asyncio.run(call()) == [SLICE, SLICE + 1]

@@ -46,7 +46,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 M = TypeVar("M", bound=Middleware)
 
-log = logging.getLogger("penstock")
+log: logging.Logger = logging.getLogger("penstock")
 
 # On a running loop a blocking call stops everything else there, so it gives up sooner.
 _ON_A_LOOP_TIMEOUT_S: Final = 1.0
@@ -90,7 +90,7 @@ class Penstock:
             )
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         self.name = name
-        self.module = _module_name(frame)
+        self.module: str = _module_name(frame)
         self._folder = _folder(frame)
         self._code: dict[str, Any] = {
             "broker_url": broker,
@@ -126,7 +126,8 @@ class Penstock:
             ConfigError: One of them cannot work.
         """
         self._folder = folder or self._folder
-        self.settings = settings = Settings(self._folder, self._code, command_line)
+        settings = Settings(self._folder, self._code, command_line)
+        self.settings: Settings = settings
         root = settings.folder or self._folder
         self.address: Address = address(settings["broker_url"], check_namespace(settings["namespace"]), root)
         self.default_queue: str = check_queue_name(settings["default_queue"])

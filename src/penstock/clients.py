@@ -30,9 +30,9 @@ class Client:
     def __init__(self, broker: Broker, timeout_s: float) -> None:
         self.ending: AsyncIterator[None] | None = None
         self.error: BaseException | None = None
-        self.broker = broker
-        self.enqueue = AsyncEnqueue(broker, timeout_s)
-        self.opening = asyncio.Lock()
+        self.broker: Broker = broker
+        self.enqueue: AsyncEnqueue = AsyncEnqueue(broker, timeout_s)
+        self.opening: asyncio.Lock = asyncio.Lock()
 
 
 class Clients:

@@ -73,8 +73,8 @@ class JobHandle(Generic[R]):
     def __init__(self, app: Penstock, id: str, spec: TaskSpec | None = None, added: bool = True) -> None:
         self._app = app
         self._spec = spec
-        self.id = id
-        self.added = added
+        self.id: str = id
+        self.added: bool = added
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id}>"

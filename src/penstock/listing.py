@@ -248,8 +248,8 @@ class Scan:
         self._chosen = chosen
         self._states = chosen.states or states
         self._left: list[_Stretch] | None = None
-        self.total = 0
-        self.seen = 0
+        self.total: int = 0
+        self.seen: int = 0
 
     async def next(self, inspector: Inspector) -> list[JobRecord] | None:
         """Those of the next page that match, perhaps none; None: that was all."""

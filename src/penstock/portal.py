@@ -14,7 +14,7 @@ from penstock.errors import PenstockError
 
 T = TypeVar("T")
 
-log = logging.getLogger("penstock")
+log: logging.Logger = logging.getLogger("penstock")
 
 
 class Portal:

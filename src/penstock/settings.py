@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from penstock.errors import ConfigError
 
-log = logging.getLogger("penstock")
+log: logging.Logger = logging.getLogger("penstock")
 
 DEFAULT_BROKER: Final = "sqlite:///penstock.db"
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
@@ -90,6 +90,8 @@ class Settings:
         command_line: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        self.folder: Path | None
+        self.file: Path | None
         self.folder, self.file, table = _read_file(root)
         environment = os.environ if environment is None else environment
         _warn_unknown(environment)

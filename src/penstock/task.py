@@ -127,11 +127,11 @@ class Task(Generic[P, R, C]):
         self._app = app
         self._options = options or CallOptions()
         self.spec = spec
-        self.name = spec.name
-        self.__name__ = getattr(spec.function, "__name__", spec.name)
+        self.name: str = spec.name
+        self.__name__: str = getattr(spec.function, "__name__", spec.name)
         self.__doc__ = spec.function.__doc__
         self.__module__ = spec.function.__module__
-        self.__wrapped__ = spec.function
+        self.__wrapped__: Callable[..., Any] = spec.function
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from penstock.runtime.guard import Pulse
     from penstock.runtime.worker_settings import WorkerSettings
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 
 def run(target: Target) -> int:

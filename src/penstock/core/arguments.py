@@ -65,7 +65,7 @@ class Decoder:
     __slots__ = ("decode", "kind")
 
     def __init__(self, kind: Any) -> None:
-        self.kind = kind
+        self.kind: Any = kind
         self.decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(
             kind, dec_hook=_decode_hook
         ).decode
@@ -209,7 +209,7 @@ class Arguments:
 
     def __init__(self, function: Callable[..., Any], where: str) -> None:
         self._where = where
-        self.signature = inspect.signature(function)
+        self.signature: inspect.Signature = inspect.signature(function)
         hints = _hints(function)
         self.result_kind: Any = hints.get("return", Any)
         self.injected: dict[str, Any] = {}

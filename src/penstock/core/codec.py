@@ -9,6 +9,7 @@ newer producer may write to an older worker; a greater ``v`` is not understood a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -44,7 +45,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 _decoder = msgspec.json.Decoder(Envelope)
-encode_envelope = msgspec.json.Encoder().encode
+encode_envelope: Callable[[Envelope], bytes] = msgspec.json.Encoder().encode
 
 
 def decode_envelope(body: bytes) -> Envelope:

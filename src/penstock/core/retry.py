@@ -23,7 +23,7 @@ class RetryLater(Exception):
     """Raised by a task: run the job again after ``delay`` (seconds or a timedelta) without spending an attempt."""
 
     def __init__(self, delay: float | timedelta, reason: str = "") -> None:
-        self.delay_s = seconds("RetryLater", delay)
+        self.delay_s: float = seconds("RetryLater", delay)
         super().__init__(reason or f"run again in {self.delay_s:g} s")
 
 

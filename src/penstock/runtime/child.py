@@ -57,7 +57,7 @@ RECEIVE_BYTES: Final = 262_144
 EXIT_UNFIT: Final = 2
 EXIT_ORPHAN: Final = 1
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 
 class Line:

@@ -15,7 +15,7 @@ class Ended:
     """
 
     def __init__(self, status: int, peak_bytes: int = 0) -> None:
-        self.code = os.waitstatus_to_exitcode(status)
+        self.code: int = os.waitstatus_to_exitcode(status)
         self._peak_bytes = peak_bytes
 
     def __str__(self) -> str:

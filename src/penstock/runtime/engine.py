@@ -42,7 +42,7 @@ from penstock.runtime.stopping import Stopping
 from penstock.runtime.user_loop import UserLoop
 from penstock.runtime.worker_settings import WorkerSettings
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 EXIT_DRAINED: Final = 0
 EXIT_LEFT_BEHIND: Final = 4
@@ -119,7 +119,7 @@ class Engine:
         self._progress: dict[int, Progress] = {}
         self._lost = 0
         self._mono_reported = -math.inf
-        self.exit_code = EXIT_DRAINED
+        self.exit_code: int = EXIT_DRAINED
         self.join_children: Callable[[], None] = lambda: None
         window = settings.concurrency + WINDOW_AHEAD
         self._settler = Settler(consumer, self._on_settled, broker.capabilities.batch)

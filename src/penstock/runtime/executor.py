@@ -21,7 +21,7 @@ from penstock.runtime.outcome import failed, unknown
 from penstock.runtime.run import Ask, Home, Run, run_of
 from penstock.runtime.service import either
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 # A delivery that has waited so long unstarted is given back, so that another worker may run it.
 HOARD_S: Final = 1.0
@@ -99,10 +99,10 @@ class Executor:
         self._collecting = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self.done = 0
-        self.given_back = 0
-        self.interrupted = 0
-        self.failed = 0
+        self.done: int = 0
+        self.given_back: int = 0
+        self.interrupted: int = 0
+        self.failed: int = 0
 
     def open(
         self,

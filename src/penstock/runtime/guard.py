@@ -39,7 +39,7 @@ class Pulse:
         os.set_blocking(fd, False)
         self._fd = fd
         self._guard = guard
-        self.supervised = not guard
+        self.supervised: bool = not guard
 
     def introduce(
         self, address: tuple[str, str, str], consumer_id: str, queues: Sequence[str], lease_s: float

@@ -22,7 +22,7 @@ from penstock.runtime.outcome import failed, not_begun, succeeded
 from penstock.runtime.resources import ResourcePool, aclose_scope, aclosed_after, close_scope, closed_after
 from penstock.runtime.run import Ask, Run, current
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 Finish = Callable[[Settlement], None]
 Perform = Callable[[Run, ResourcePool], Settlement]

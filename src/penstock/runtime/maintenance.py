@@ -10,7 +10,7 @@ from typing import Final
 from penstock.ports.broker import Broker
 from penstock.runtime.service import Service
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 MOST_A_ROUND: Final = 200
 LONGEST_BETWEEN_S: Final = 2.5

@@ -30,7 +30,7 @@ from penstock.core.spec import NONE_TTL_S, ResultRefused
 from penstock.errors import PenstockError
 from penstock.runtime.run import Ask, Run
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 _MESSAGE_LENGTH: Final = 2_000
 _NAME_LENGTH: Final = 300

@@ -44,7 +44,7 @@ from penstock.runtime.lanes import Finish
 from penstock.runtime.outcome import failed, not_begun
 from penstock.runtime.run import Ask, Run
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 # A child that was asked to end its job has so long to do it in order; then it is killed.
 KILL_AFTER_S: Final = 0.5
@@ -70,9 +70,9 @@ class _Child:
     def __init__(self, number: int, hello: Hello, lane: ProcessLane) -> None:
         self.run: Run | None = None
         self.ready = False
-        self.unfit = ""
+        self.unfit: str = ""
         self.retired = False
-        self.pid = 0
+        self.pid: int = 0
         self._timer: asyncio.TimerHandle | None = None
         self._lane = lane
         self._loop = asyncio.get_running_loop()
@@ -85,7 +85,9 @@ class _Child:
         self._wire.setblocking(False)
         self._loop.add_reader(self._wire, self._readable)
         self.say(hello)
-        self.thread = threading.Thread(target=self._live, name=f"penstock-child-{number}", daemon=True)
+        self.thread: threading.Thread = threading.Thread(
+            target=self._live, name=f"penstock-child-{number}", daemon=True
+        )
         self.thread.start()
 
     # --- its own thread

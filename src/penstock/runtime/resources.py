@@ -16,7 +16,7 @@ from penstock.runtime.run import Run, Scope, current
 
 T = TypeVar("T")
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 
 class Resource(Generic[T]):
@@ -33,8 +33,8 @@ class Resource(Generic[T]):
     def __init__(
         self, function: Callable[[], Iterator[T] | AsyncIterator[T]], scope: str = "process"
     ) -> None:
-        self.name = getattr(function, "__qualname__", repr(function))
-        self.is_async = inspect.isasyncgenfunction(function)
+        self.name: str = getattr(function, "__qualname__", repr(function))
+        self.is_async: bool = inspect.isasyncgenfunction(function)
         if not self.is_async and not inspect.isgeneratorfunction(function):
             raise ConfigError(f"resource {self.name}: a generator function that yields its value once")
         if inspect.signature(function).parameters:

@@ -15,7 +15,7 @@ from typing import Final
 
 from penstock.runtime.slot import Slot
 
-log = logging.getLogger("penstock.supervisor")
+log: logging.Logger = logging.getLogger("penstock.supervisor")
 
 # A fresh process that has not reached its broker by then is taken for one that hangs. Large models are loaded in less.
 READY_WITHIN_S: Final = 300.0

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from penstock.errors import BrokerError
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 FIRST_BACKOFF_S: Final = 0.05
 LONGEST_BACKOFF_S: Final = 1.0

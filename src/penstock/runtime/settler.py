@@ -13,7 +13,7 @@ from penstock.errors import BrokerError
 from penstock.ports.broker import Consumer
 from penstock.runtime.service import Backoff
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 # Results are bounded each; this bounds what many of them make a broker do, and hold in memory, at once.
 MOST_BYTES_A_CALL: Final = 4 * 1024 * 1024

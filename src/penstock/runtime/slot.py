@@ -33,8 +33,8 @@ class Slot:
         self.code = 0
         self.over = False
         self.failures = 0
-        self.mono_started = 0.0
-        self.mono_retry = 0.0
+        self.mono_started: float = 0.0
+        self.mono_retry: float = 0.0
         self.reading = -1
         self.ward: Ward | None = None
         self.quiet = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 
 class Stopping:
@@ -21,9 +21,9 @@ class Stopping:
     """
 
     def __init__(self, grace_s: float) -> None:
-        self.asked = 0
-        self.begun = asyncio.Event()
-        self.hurry = asyncio.Event()
+        self.asked: int = 0
+        self.begun: asyncio.Event = asyncio.Event()
+        self.hurry: asyncio.Event = asyncio.Event()
         self._grace_s = grace_s
 
     def ask(self, *, at_once: bool = False) -> None:

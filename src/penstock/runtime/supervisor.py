@@ -24,7 +24,7 @@ from penstock.runtime.wards import Ward
 if TYPE_CHECKING:
     from penstock.runtime.wards import Connect
 
-log = logging.getLogger("penstock.supervisor")
+log: logging.Logger = logging.getLogger("penstock.supervisor")
 
 EXIT_USAGE: Final = 2
 EXIT_LEFT_BEHIND: Final = 4

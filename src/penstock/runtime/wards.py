@@ -48,8 +48,8 @@ class Ward:
 
     def __init__(self, pid: int, connect: Connect, say: Callable[[str], None]) -> None:
         self.pid = pid
-        self.ready = False
-        self.wants_successor = ""
+        self.ready: bool = False
+        self.wants_successor: str = ""
         self._connect = connect
         self._say = say
         self._data = b""

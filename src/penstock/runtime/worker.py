@@ -41,7 +41,7 @@ from penstock.runtime.user_loop import UserLoop
 from penstock.runtime.waking import SignalBell
 from penstock.runtime.worker_settings import WorkerSettings
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 # Disk or memory may be full: whoever makes room need not start the worker as well. It goes on then, as one that runs.
 NOT_YET: Final = (BrokerUnavailable, BrokerRejected)
@@ -92,7 +92,7 @@ class Worker:
         self._owns_process = False
         self._bell: SignalBell | None = None
         self._started_at = time.time()
-        self.ready = threading.Event()
+        self.ready: threading.Event = threading.Event()
 
     @property
     def id(self) -> str:

@@ -36,8 +36,8 @@ class ChaosProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         user = parts.netloc.rpartition("@")
         port = self._listener.getsockname()[1]
-        self.url = urlunsplit(parts._replace(netloc=f"{user[0]}{user[1]}127.0.0.1:{port}"))
-        self.cut = threading.Event()
+        self.url: str = urlunsplit(parts._replace(netloc=f"{user[0]}{user[1]}127.0.0.1:{port}"))
+        self.cut: threading.Event = threading.Event()
         self._lock = threading.Lock()
         self._flows = threading.Event()
         self._flows.set()

@@ -69,8 +69,8 @@ class Twin:
         self._last: dict[str, tuple[list[Job], list[Enqueued], float]] = {}
         # Something may be due or expired that only a fetch or a round of maintenance finds, each in its own order.
         self._unseen = False
-        self.began = time.time()
-        self.now = self.began
+        self.began: float = time.time()
+        self.now: float = self.began
         self.ids: list[str] = []
         self.workers: list[Worker] = []
         self._forgot_at = -math.inf

@@ -33,8 +33,8 @@ class MemoryBroker:
     """``Broker`` and ``Inspector`` over a model that the whole process shares."""
 
     def __init__(self, shared: Shared) -> None:
-        self.capabilities = Capabilities(shared=False, durable=False)
-        self.clock_shift_s = 0.0
+        self.capabilities: Capabilities = Capabilities(shared=False, durable=False)
+        self.clock_shift_s: float = 0.0
         self._shared = shared
 
     def now(self) -> float:
@@ -129,7 +129,7 @@ class MemoryConsumer:
     """``Consumer`` over the shared model."""
 
     def __init__(self, shared: Shared, member: Member, now: Callable[[], float]) -> None:
-        self.id = member.id
+        self.id: str = member.id
         self._shared = shared
         self._member = member
         self._now = now
@@ -189,7 +189,7 @@ class MemoryBlocking:
     """``BlockingProducer`` over the shared model; it never waits."""
 
     def __init__(self, shared: Shared) -> None:
-        self.answer_s = 5.0
+        self.answer_s: float = 5.0
         self._shared = shared
 
     def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:

@@ -26,7 +26,7 @@ class Model:
         self.jobs: dict[str, Stored] = {}
         self.lines: dict[str, Line] = {}
         self.leases: dict[str, Lease] = {}
-        self.orders = Orders()
+        self.orders: Orders = Orders()
         # (producer, queue) to (number, answer, when); consumer to (number, lost, when).
         self._enqueues: dict[tuple[str, str], tuple[int, list[Enqueued], float]] = {}
         self._settles: dict[str, tuple[int, list[Delivery], float]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from threading import Lock
+import threading
 
 from penstock.brokers.memory.inspection import Inspection
 from penstock.brokers.memory.model import Model
@@ -13,9 +13,9 @@ class Shared:
     """A model, used under ``lock``. ``ring`` it after a change for which somebody may wait."""
 
     def __init__(self) -> None:
-        self.lock = Lock()
-        self.model = Model()
-        self.inspection = Inspection(self.model)
+        self.lock: threading.Lock = threading.Lock()
+        self.model: Model = Model()
+        self.inspection: Inspection = Inspection(self.model)
         self._bells: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
 
     def ring(self) -> None:
@@ -39,7 +39,7 @@ class Shared:
 
 
 _shared: dict[tuple[str, str], Shared] = {}
-_shared_lock = Lock()
+_shared_lock = threading.Lock()
 
 
 def shared(name: str, namespace: str) -> Shared:

@@ -37,12 +37,12 @@ _LOOK_AGAIN_S: Final = 1.0
 class RedisBroker:
     """Moves jobs through Redis 6.2 or later, or Valkey."""
 
-    capabilities = Capabilities()
+    capabilities: Capabilities = Capabilities()
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self.clock_shift_s = 0.0
-        self.fleet = FleetKeys(address.namespace)
+        self.clock_shift_s: float = 0.0
+        self.fleet: FleetKeys = FleetKeys(address.namespace)
         self._queues: dict[str, QueueKeys] = {}
         self._registered: set[str] = set()
         self._links: set[Link] = set()

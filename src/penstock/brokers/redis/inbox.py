@@ -26,8 +26,8 @@ class Bell:
     """
 
     def __init__(self) -> None:
-        self.rung = asyncio.Event()
-        self.outcome = b""
+        self.rung: asyncio.Event = asyncio.Event()
+        self.outcome: bytes = b""
 
     def ring(self, outcome: bytes) -> None:
         """The job has ended."""
@@ -47,7 +47,7 @@ class Inbox:
     """
 
     def __init__(self, address: Address, prefix: str) -> None:
-        self.channel = prefix + token_hex(16)
+        self.channel: str = prefix + token_hex(16)
         self._address = address
         self._bells: dict[str, set[Bell]] = {}
         self._listener: asyncio.Task[None] | None = None

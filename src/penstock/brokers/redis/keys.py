@@ -51,14 +51,14 @@ class QueueKeys:
 
     def __init__(self, namespace: str, queue: str) -> None:
         # The 0 is the partition: there is one so far, and ids and tags need not change when there are more.
-        self.prefix = f"{{{namespace}:{queue}:0}}:".encode()
+        self.prefix: bytes = f"{{{namespace}:{queue}:0}}:".encode()
         self.all: tuple[bytes, ...] = tuple(self.prefix + name.encode() for name in _NAMES)
         self.enqueue: tuple[bytes, ...] = tuple(self.prefix + name.encode() for name in _ENQUEUE_NAMES)
         self.ready: tuple[bytes, ...] = self.all[17:27]
-        self.suspects = self.named("suspects")
-        self.wake = self.named("wake")
-        self.leases = self.named("leases")
-        self.totals = self.named("totals")
+        self.suspects: bytes = self.named("suspects")
+        self.wake: bytes = self.named("wake")
+        self.leases: bytes = self.named("leases")
+        self.totals: bytes = self.named("totals")
         # Scripts that act for no consumer name one's key all the same, so that places do not shift.
         self.nobody: tuple[bytes, ...] = (*self.all, self.held("-"))
 
@@ -88,11 +88,11 @@ class FleetKeys:
                 f"namespace {namespace!r}: on Redis it stands in a hash tag: no braces and no spaces"
             )
         self._prefix = f"{{{namespace}:~workers:0}}:"
-        self.queues = f"{{{namespace}:~queues:0}}:names".encode()
-        self.cards = f"{self._prefix}cards".encode()
-        self.seen = f"{self._prefix}seen".encode()
+        self.queues: bytes = f"{{{namespace}:~queues:0}}:names".encode()
+        self.cards: bytes = f"{self._prefix}cards".encode()
+        self.seen: bytes = f"{self._prefix}seen".encode()
         # Where those who wait for a job's end hear of it: a channel, not a key.
-        self.inbox = f"{namespace}:inbox:"
+        self.inbox: str = f"{namespace}:inbox:"
 
     def orders(self, worker: str) -> bytes:
         """Commands to a worker that it has not answered."""

@@ -41,8 +41,8 @@ class Command:
     __slots__ = ("args", "script")
 
     def __init__(self, args: tuple[Arg, ...], script: Script | None = None) -> None:
-        self.args = args
-        self.script = script
+        self.args: tuple[Arg, ...] = args
+        self.script: Script | None = script
 
     def packed(self) -> bytes:
         """As it goes over the wire."""

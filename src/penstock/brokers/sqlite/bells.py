@@ -124,8 +124,8 @@ class Bell:
 
     def __init__(self, database: Path, namespace: str) -> None:
         part = _NOT_IN_NAMES.sub("-", namespace)[:40]
-        self.name = f"{part}-{token_hex(8)}"
-        self.usable = HEARD
+        self.name: str = f"{part}-{token_hex(8)}"
+        self.usable: bool = HEARD
         self._database = database
         self._folder = _Folder(folder_of(database))
         self._socket: socket.socket | None = None

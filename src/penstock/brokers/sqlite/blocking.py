@@ -15,9 +15,10 @@ class SQLiteProducer:
     """``BlockingProducer`` on a file."""
 
     def __init__(self, path: Path, namespace: str) -> None:
-        self.clock_shift_s = 0.0
+        self.clock_shift_s: float = 0.0
         self._database = Database(path, namespace, self._now)
-        self.answer_s = self._answer_s = 5.0
+        self.answer_s: float = 5.0
+        self._answer_s = self.answer_s
         self._database.wait_at_most(self.answer_s)
 
     def _now(self) -> float:

@@ -21,7 +21,7 @@ class SQLiteBroker(SQLiteInspector):
     def __init__(self, path: Path, namespace: str) -> None:
         super().__init__(path, namespace)
         # A transaction costs as much as 100 jobs before it moves one; this many take it 1.4 ms.
-        self.capabilities = Capabilities(batch=500)
+        self.capabilities: Capabilities = Capabilities(batch=500)
 
     async def open(self) -> Sequence[str]:
         return await self.writer.run(lambda database, _: database.warnings, durable=False)

@@ -27,7 +27,7 @@ class SQLiteConsumer:
     """``Consumer`` on a file."""
 
     def __init__(self, broker: SQLiteBroker, member: Member, key: int) -> None:
-        self.id = member.id
+        self.id: str = member.id
         self._broker = broker
         self._member = member
         self._key = key

@@ -70,7 +70,7 @@ class Database:
     ) -> None:
         self.path = path
         self.namespace = namespace
-        self.ringer = Ringer(path)
+        self.ringer: Ringer = Ringer(path)
         self.warnings: list[str] = []
         self._clock = clock
         self._turnstile = Turnstile(path, patient=patient)

@@ -30,10 +30,10 @@ class SQLiteInspector:
     """
 
     def __init__(self, path: Path, namespace: str) -> None:
-        self.clock_shift_s = 0.0
-        self.writer = Writer(Database(path, namespace, self.now, patient=True), "sqlite-writer")
-        self.bell = Bell(path, namespace)
-        self.reader = Reader(
+        self.clock_shift_s: float = 0.0
+        self.writer: Writer = Writer(Database(path, namespace, self.now, patient=True), "sqlite-writer")
+        self.bell: Bell = Bell(path, namespace)
+        self.reader: Reader = Reader(
             Database(path, namespace, self.now, patient=True), "sqlite-reader", at_end=self.bell.take_down
         )
 

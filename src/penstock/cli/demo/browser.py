@@ -26,7 +26,7 @@ class Browser:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self.url = f"http://127.0.0.1:{port}/"
+        self.url: str = f"http://127.0.0.1:{port}/"
 
     def form(self) -> str:
         """The page with the form."""

@@ -36,9 +36,9 @@ class MailServer:
         self._takes_s = takes_s
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mail", daemon=True)
-        self.refused = 0
+        self.refused: int = 0
         self.arrived: list[Arrived] = []
-        self.url = ""
+        self.url: str = ""
 
     def start(self) -> None:
         """Begins to listen; ``url`` says where."""

@@ -22,6 +22,7 @@ from penstock.core.options import seconds
 from penstock.core.spec import Lane, queues_of
 from penstock.errors import BrokerUnavailable, ConfigError, PenstockError
 from penstock.runtime.engine import CLOSE_WITHIN_S
+from penstock.runtime.limits import Limits
 from penstock.runtime.worker import Worker
 from penstock.runtime.worker_settings import WorkerSettings
 
@@ -121,6 +122,7 @@ def _settings(
         grace_s=settings["grace"] if grace is None else seconds("grace", grace),
         max_crashes=settings["max_crashes"],
         burst=burst,
+        limits=Limits(settings["max_jobs_per_process"], settings["max_memory_mb"]),
         strict=settings["strict"],
         app_name=app.name,
         app_reference=_reference(app),

@@ -55,6 +55,8 @@ KNOWN: Final[dict[str, _Known]] = {
     "concurrency": _Known(int, 10, "jobs running at once in one process", 1),
     "processes": _Known(int, 1, "worker processes", 1),
     "grace": _Known(float, 25.0, "seconds that running jobs have when a worker stops", 0),
+    "max_jobs_per_process": _Known(int, 0, "jobs after which a process is replaced; 0: no limit", 0),
+    "max_memory_mb": _Known(int, 0, "megabytes above which a process is replaced; 0: no limit", 0),
     "guard": _Known(bool, True, "a helper process keeps the lease while code holds the GIL"),
     "strict": _Known(bool, False, "refuse to start where the broker's settings are warned about"),
     "loglevel": _Known(str, "info", "how much is logged", choices=LEVELS),

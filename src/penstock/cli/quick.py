@@ -20,6 +20,8 @@ _OF_A_WORKER = {
     "-c": "concurrency", "--concurrency": "concurrency",
     "--processes": "processes",
     "--grace": "grace",
+    "--max-jobs-per-process": "max_jobs_per_process",
+    "--max-memory-mb": "max_memory_mb",
 }  # fmt: skip
 _FLAGS = {"--burst": ("burst", True), "--guard": ("guard", True), "--no-guard": ("guard", False)}
 

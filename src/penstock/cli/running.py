@@ -53,7 +53,8 @@ def run(target: Target) -> int:
     if not supervised:
         say_hello(app, settings)
         warn_unused(app, settings.queues)
-    several = app.settings["processes"] > 1
+    # Who replaces a worker process must be another one.
+    several = not supervised and (app.settings["processes"] > 1 or any(settings.limits))
     if pulse is not None and (several or not (app.settings["guard"] or pulse.supervised)):
         pulse.close()
         pulse = None
@@ -73,6 +74,7 @@ def run_quick(found: dict[str, str | bool], pulse: Pulse | None) -> int:
 
 def worker_settings(app: Penstock, *, burst: bool) -> WorkerSettings:
     """How the worker of ``app`` is to run, from its settings."""
+    from penstock.runtime.limits import Limits
     from penstock.runtime.worker_settings import WorkerSettings
 
     settings = app.settings
@@ -83,6 +85,7 @@ def worker_settings(app: Penstock, *, burst: bool) -> WorkerSettings:
         grace_s=settings["grace"],
         max_crashes=settings["max_crashes"],
         burst=burst,
+        limits=Limits(settings["max_jobs_per_process"], settings["max_memory_mb"]),
         strict=settings["strict"],
         app_name=app.name,
         app_reference=app.reference,
@@ -100,6 +103,7 @@ def run_worker(app: Penstock, settings: WorkerSettings, pulse: Pulse | None) -> 
         settings,
         on_unknown=lambda name: warn_unknown(app, name),
         on_beat=lambda longest_s: None if pulse is None else pulse.beat(longest_s),
+        on_worn=lambda why: None if pulse is None else pulse.ask_for_successor(why),
         middlewares=app.middlewares,
     )
     if pulse is not None:

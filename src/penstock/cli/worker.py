@@ -25,6 +25,10 @@ from penstock.cli.words import words
 @click.option("-c", "--concurrency", metavar="N", help="Jobs running at once in one process [10].")
 @click.option("--processes", metavar="N", help="Worker processes [1].")
 @click.option("--grace", metavar="SECONDS", help="For running jobs when it stops [25].")
+@click.option(
+    "--max-jobs-per-process", metavar="N", help="Replace a process that has done so many [no limit]."
+)
+@click.option("--max-memory-mb", metavar="MB", help="Replace a process that has grown so large [no limit].")
 @click.option("--burst", is_flag=True, help="Stop when nothing is ready.")
 @click.option(
     "--guard/--no-guard", default=None, help="A process keeps the lease while code holds the GIL [on]."

@@ -45,6 +45,7 @@ from penstock.runtime.frames import (
     settled,
 )
 from penstock.runtime.lanes import acall, call
+from penstock.runtime.limits import NO_LIMITS
 from penstock.runtime.loops import new_event_loop
 from penstock.runtime.onion import Onion, aperform
 from penstock.runtime.orphan import die_with
@@ -53,6 +54,7 @@ from penstock.runtime.resources import ResourcePool
 from penstock.runtime.run import Ask, Home, Run, run_of
 
 TELL_EVERY_MS: Final = 200
+LOOK_EVERY_S: Final = 1.0
 RECEIVE_BYTES: Final = 262_144
 EXIT_UNFIT: Final = 2
 EXIT_ORPHAN: Final = 1
@@ -126,6 +128,9 @@ class Child:
         self._runner: asyncio.Runner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._arrived = asyncio.Event()
+        self._limits = NO_LIMITS
+        self._done = 0
+        self._mono_look = 0.0
 
     def main(self) -> int:
         """Runs until the worker closes the wire; returns the exit code."""
@@ -137,6 +142,7 @@ class Child:
         except BaseException as error:  # SystemExit too: whatever the application's modules do when imported
             self._line.say(Unfit(f"{type(error).__name__}: {error}"))
             return EXIT_UNFIT
+        self._limits = hello.limits
         set_up_logging(hello.log_levels, self._line)
         threading.Thread(target=self._listen, name="penstock-listen", daemon=True).start()
         self._line.say(Ready())
@@ -144,9 +150,19 @@ class Child:
             settlement = self._perform(job)
             self._tell(job)
             self._job = None
-            self._line.say(settled(settlement))
+            self._line.say(settled(settlement, self._worn()))
         self._close()
         return 0
+
+    def _worn(self) -> str:
+        """Why this child is to be replaced; its memory is looked at once a second."""
+        self._done += 1
+        limits, now = self._limits, monotonic()
+        if limits.memory_mb and now < self._mono_look:
+            limits = limits._replace(memory_mb=0)
+        elif limits.memory_mb:
+            self._mono_look = now + LOOK_EVERY_S
+        return limits.reached(self._done)
 
     # --- the worker's words
 

@@ -69,6 +69,7 @@ class Surroundings:
         on_unknown: Told the name of each task that is met and not known, once a name.
         on_beat: Called after each answered beat with the longest timeout of the tasks and of what runs (None: one has
             none), for the guard.
+        on_worn: Called after a beat with the reason for which this process is to be replaced, until it is.
         onion: The application's middleware, None where it has none.
     """
 
@@ -77,6 +78,7 @@ class Surroundings:
     stacks: Callable[[], str]
     on_unknown: Callable[[str], None]
     on_beat: Callable[[float | None], None]
+    on_worn: Callable[[str], None]
     onion: Onion | None = None
 
 
@@ -121,6 +123,8 @@ class Engine:
         self._mono_reported = -math.inf
         self.exit_code: int = EXIT_DRAINED
         self.join_children: Callable[[], None] = lambda: None
+        self._in_children: Callable[[], int] = lambda: 0
+        self._recycled = settings.supervised and any(settings.limits)
         window = settings.concurrency + WINDOW_AHEAD
         self._settler = Settler(consumer, self._on_settled, broker.capabilities.batch)
         self._executor = executor = Executor(
@@ -186,7 +190,10 @@ class Engine:
             from penstock.runtime.process_lane import ProcessLane
 
             settings = self._settings
-            lane = ProcessLane(size, settings.app_reference, executor.finish, settings.command_line)
+            lane = ProcessLane(
+                size, settings.app_reference, executor.finish, settings.command_line, settings.limits
+            )
+            self._in_children = lambda: lane.settled
             lanes[Lane.PROCESS] = lane
             self.join_children = lane.join
         return lanes
@@ -295,6 +302,18 @@ class Engine:
             None if None in timeouts else max((t for t in timeouts if t is not None), default=0.0)
         )
         self._look_at_stuck()
+        if self._recycled:
+            self._look_at_limits()
+
+    def _look_at_limits(self) -> None:
+        """What children have run is not counted: they have the same limits for themselves."""
+        if self._stopping.asked:
+            return
+        why = self._settings.limits.reached(self._executor.done + self._executor.failed - self._in_children())
+        if why:
+            # Where it stops from now on, its jobs are let end: it was not the user who wished it.
+            self._stopping.take_time()
+            self._around.on_worn(why)
 
     def _look_at_stuck(self) -> None:
         """A worker that is started anew has all its slots again.

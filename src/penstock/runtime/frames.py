@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.core.job import Delivery
 from penstock.core.settlement import Again, Cancelled, Dead, Defer, Done, Release, Settlement
+from penstock.runtime.limits import NO_LIMITS, Limits
 from penstock.runtime.run import Ask
 
 
@@ -19,6 +20,7 @@ class Hello(msgspec.Struct, tag=True):
         app_reference: Where the application is: ``module:attribute``.
         path: The worker's ``sys.path``, on which that module was found.
         command_line: Settings that the worker was given there.
+        limits: When the child is to be replaced.
         log_levels: Levels by logger's name; the child's records come to the worker unless its application set up
             logging by itself.
     """
@@ -27,6 +29,7 @@ class Hello(msgspec.Struct, tag=True):
     path: list[str]
     command_line: dict[str, Any]
     log_levels: dict[str, int]
+    limits: Limits = NO_LIMITS
 
 
 class Work(msgspec.Struct, tag=True):
@@ -78,10 +81,14 @@ class Logged(msgspec.Struct, tag=True):
 
 
 class Settled(msgspec.Struct, tag=True):
-    """The running job has ended; ``body`` is its settlement, of the type named by ``kind``."""
+    """The running job has ended; ``body`` is its settlement, of the type named by ``kind``.
+
+    ``worn`` says why the child is to be replaced; empty while it is not.
+    """
 
     kind: str
     body: msgspec.Raw
+    worn: str = ""
 
 
 ToChild = Hello | Work | Asked | Stopping
@@ -119,11 +126,11 @@ class Inbox:
             yield part
 
 
-def settled(settlement: Settlement) -> Settled:
+def settled(settlement: Settlement, worn: str = "") -> Settled:
     """A settlement for the way back: without the job's body, which the worker has."""
     delivery = settlement.delivery
     settlement.delivery = Delivery(delivery.id, delivery.queue, b"", delivery.token)
-    return Settled(type(settlement).__name__, msgspec.Raw(_encoder.encode(settlement)))
+    return Settled(type(settlement).__name__, msgspec.Raw(_encoder.encode(settlement)), worn)
 
 
 def settlement_of(said: Settled, delivery: Delivery) -> Settlement:

@@ -41,6 +41,7 @@ from penstock.runtime.frames import (
     settlement_of,
 )
 from penstock.runtime.lanes import Finish
+from penstock.runtime.limits import NO_LIMITS, Limits
 from penstock.runtime.outcome import failed, not_begun
 from penstock.runtime.run import Ask, Run
 
@@ -216,19 +217,29 @@ class ProcessLane:
         app_reference: Where a child finds the application: ``module:attribute``.
         finish: Takes what became of each run.
         command_line: Settings that the worker was given there, for the children's application.
+        limits: When a child is replaced.
+
+    Attributes:
+        settled: Runs of which a child has told the outcome.
     """
 
     def __init__(
-        self, size: int, app_reference: str, finish: Finish, command_line: Mapping[str, Any] | None = None
+        self,
+        size: int,
+        app_reference: str,
+        finish: Finish,
+        command_line: Mapping[str, Any] | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._size = size
         self._finish = finish
         levels = {name: logging.getLogger(name).getEffectiveLevel() for name in ("", "penstock")}
-        self._hello = Hello(app_reference, sys.path, dict(command_line or {}), levels)
+        self._hello = Hello(app_reference, sys.path, dict(command_line or {}), levels, limits)
         self._backlog: deque[Run] = deque()
         self._children: set[_Child] = set()
         self._idle: list[_Child] = []
         self._started = 0
+        self.settled = 0
         self._stopping = False
         self._backoff_s = 0.0
         self._mono_retry = 0.0
@@ -293,6 +304,9 @@ class ProcessLane:
     def _starting(self) -> int:
         return sum(1 for child in self._children if not child.ready)
 
+    def _staying(self) -> int:
+        return sum(1 for child in self._children if not child.retired)
+
     def _assign(self) -> None:
         """Gives waiting runs to idle children, and starts more children for those that are left."""
         while self._backlog:
@@ -305,7 +319,7 @@ class ProcessLane:
             else:
                 break
         starting = self._starting()
-        more = min(len(self._backlog) - starting, self._size - len(self._children))
+        more = min(len(self._backlog) - starting, self._size - self._staying())
         if more <= 0 or self._stopping:
             return
         if monotonic() < self._mono_retry:
@@ -333,9 +347,17 @@ class ProcessLane:
 
     def _retire(self, child: _Child) -> None:
         self._idle.remove(child)
+        self._end(child)
+
+    def _end(self, child: _Child) -> None:
         child.retired = True
         child.hang_up()
         child.after(CLOSE_WITHIN_S, child.kill)
+
+    def _replace(self, child: _Child, why: str) -> None:
+        log.info("child process %d %s; it ends, and the next job has a fresh one", child.pid, why)
+        self._end(child)
+        self._assign()
 
     def _hangs(self, child: _Child) -> None:
         child.unfit = f"it has not loaded the application in {START_WITHIN_S:g} s"
@@ -360,8 +382,12 @@ class ProcessLane:
                 run, child.run = child.run, None
                 assert run is not None
                 run.handle = None
+                self.settled += 1
                 self._finish(settlement_of(said, run.delivery))
-                self._free(child)
+                if said.worn:
+                    self._replace(child, said.worn)
+                else:
+                    self._free(child)
 
     def ended(self, child: _Child, ended: Ended) -> None:
         """A child's process is no more."""

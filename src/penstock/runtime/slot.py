@@ -24,6 +24,7 @@ class Slot:
         reading: Where its lines come from.
         ward: What it has said; None while no process runs.
         quiet: It was told to take nothing new.
+        worn: It has asked to be replaced; when it drains its jobs are let end.
         mono_drains_until: It was replaced and drains: when it is killed if it still runs; None while it works.
     """
 
@@ -38,6 +39,7 @@ class Slot:
         self.reading = -1
         self.ward: Ward | None = None
         self.quiet = False
+        self.worn = False
         self.mono_drains_until: float | None = None
 
     @property

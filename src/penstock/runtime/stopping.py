@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 
 log: logging.Logger = logging.getLogger("penstock.worker")
 
@@ -35,8 +36,16 @@ class Stopping:
             self._grace_s = 0.0
             self.hurry.set()
         if not self.begun.is_set():
-            log.info("stopping: running jobs have %g s", self._grace_s)
+            if self._grace_s == math.inf:
+                log.info("stopping: running jobs are let end")
+            else:
+                log.info("stopping: running jobs have %g s", self._grace_s)
             self.begun.set()
+
+    def take_time(self) -> None:
+        """Running jobs are let end, however long they take; who hurries is heard."""
+        if not self.begun.is_set():
+            self._grace_s = math.inf
 
     @property
     def grace_s(self) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import select
 import signal
@@ -61,6 +62,7 @@ class Supervisor:
         self._stops = 0
         self._quiet = False
         self._fatal = 0
+        self._mono_hurry: float | None = None
         self._mono_kill: float | None = None
         self._rolling = Rolling(self._slots, start=self._start, drain=self._drain, kill=self._kill)
         self._terminal = _has_terminal()
@@ -140,8 +142,7 @@ class Supervisor:
         if self._guard:
             until += [slot.ward.wait_s(now) for slot in self._slots if slot.pid and slot.ward is not None]
         until += [s.mono_drains_until - now for s in self._slots if s.pid and s.mono_drains_until is not None]
-        if self._mono_kill is not None:
-            until.append(self._mono_kill - now)
+        until += [at - now for at in (self._mono_hurry, self._mono_kill) if at is not None]
         wait_s = 0.0 if self._signals else max(min([*until, LOOK_EVERY_S]), 0.0)
         for fd in select.select([bell, *reading], [], [], wait_s)[0]:
             data = b""
@@ -202,7 +203,8 @@ class Supervisor:
         if self._stops == 1:
             log.info("stopping %d worker processes", sum(1 for slot in self._slots if slot.pid))
             self._tell(signal.SIGTERM)
-            self._mono_kill = monotonic() + self._grace_s + CLOSE_WITHIN_S
+            self._mono_hurry = monotonic() + self._grace_s
+            self._mono_kill = self._mono_hurry + CLOSE_WITHIN_S
         else:
             self._tell(signal.SIGUSR2)
             self._mono_kill = monotonic() + CLOSE_WITHIN_S
@@ -218,11 +220,12 @@ class Supervisor:
         for slot in list(self._slots):
             if slot.ward is not None and slot.ward.wants_successor:
                 why, slot.ward.wants_successor = slot.ward.wants_successor, ""
+                slot.worn = True
                 self._rolling.one(slot, why)
         self._rolling.step()
 
     def _drain(self, slot: Slot) -> None:
-        slot.mono_drains_until = monotonic() + self._grace_s + CLOSE_WITHIN_S
+        slot.mono_drains_until = math.inf if slot.worn else monotonic() + self._grace_s + CLOSE_WITHIN_S
         os.kill(slot.pid, signal.SIGTERM)
 
     def _kill(self, slot: Slot) -> None:
@@ -234,6 +237,11 @@ class Supervisor:
                 log.error("%s did not end in time and is killed; its jobs go to other workers", slot)
                 slot.mono_drains_until += CLOSE_WITHIN_S
                 self._kill(slot)
+        if self._mono_hurry is not None and monotonic() >= self._mono_hurry:
+            self._mono_hurry = None
+            for slot in self._slots:
+                if slot.pid and slot.worn:
+                    os.kill(slot.pid, signal.SIGUSR2)
         if self._mono_kill is None or monotonic() < self._mono_kill:
             return
         self._mono_kill = None

@@ -58,6 +58,7 @@ class Worker:
         on_unknown: Told the name of each task that is met and not known, once a name.
         on_beat: Called after each answered beat with the longest timeout of the tasks and of what runs (None: one has
             none), for the guard.
+        on_worn: Called with the reason for which this process is to be replaced, until it is.
         middlewares: What runs around each job; the first is the outermost.
     """
 
@@ -69,6 +70,7 @@ class Worker:
         *,
         on_unknown: Callable[[str], None] = lambda name: None,
         on_beat: Callable[[float | None], None] = lambda longest_s: None,
+        on_worn: Callable[[str], None] = lambda why: None,
         middlewares: Sequence[Middleware] = (),
     ) -> None:
         self._registry = registry
@@ -76,6 +78,7 @@ class Worker:
         self._settings = settings
         self._on_unknown = on_unknown
         self._on_beat = on_beat
+        self._on_worn = on_worn
         self._pool = ResourcePool()
         self._main: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._onion = Onion(middlewares) if middlewares else None
@@ -300,6 +303,7 @@ class Worker:
             stacks=self._stacks,
             on_unknown=self._on_unknown,
             on_beat=self._on_beat,
+            on_worn=self._on_worn,
             onion=self._onion,
         )
         return Engine(self._registry, broker, consumer, self._card(), self._settings, self._stopping, around)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.ids import new_id
+from penstock.runtime.limits import NO_LIMITS, Limits
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +24,8 @@ class WorkerSettings:
         burst: Stop when nothing is ready and nothing runs.
         supervised: A supervisor started it and passes signals on.
         strict: Refuse to start where the broker's settings are warned about.
+        limits: When this process, or a child of it, is to be replaced; of this process only where a supervisor started
+            it.
         app_reference: How a child process finds the application: ``module:attribute``.
         command_line: Settings that were given there, for the application in child processes.
     """
@@ -36,6 +39,7 @@ class WorkerSettings:
     burst: bool = False
     supervised: bool = False
     strict: bool = False
+    limits: Limits = NO_LIMITS
     app_name: str = ""
     app_reference: str = ""
     command_line: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -1,0 +1,196 @@
+"""Processes that have done enough or have grown too large are replaced, and what runs ends first."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock import Penstock
+from penstock.ids import new_id
+from penstock.runtime import limits
+from penstock.runtime.limits import MB, NO_LIMITS, Limits, resident_bytes
+from penstock.runtime.stopping import Stopping
+from tests.faults.processes import Process, descendants, gone
+from tests.runtime import children_app as tasks
+from tests.runtime.conftest import WITHIN_S, Beside, Doorbell, wait_for
+
+Start = Callable[..., Beside]
+
+
+def test_what_is_reached() -> None:
+    assert NO_LIMITS.reached(10**9) == ""
+    assert Limits(jobs=3).reached(2) == ""
+    assert Limits(jobs=3).reached(3) == "has done 3 job(s) (max_jobs_per_process is 3)"
+    assert Limits(memory_mb=1).reached(0) == ""  # its successor would be as large
+    assert Limits(memory_mb=1).reached(1).startswith("holds ")
+    assert Limits(memory_mb=1_000_000).reached(1) == ""
+
+
+def test_the_size_of_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = resident_bytes()
+    assert before > 10 * MB
+    ballast = bytearray(os.urandom(1)) * (64 * MB)
+    after = resident_bytes()
+    assert 60 * MB < after - before < 80 * MB
+    del ballast
+    monkeypatch.setattr(limits, "_STATM", tmp_path / "nothing")
+    assert resident_bytes() > after - 5 * MB  # the most it ever held, which the kernel counts a little late
+
+
+def test_a_worn_worker_takes_its_time_unless_it_is_hurried() -> None:
+    stopping = Stopping(3)
+    stopping.take_time()
+    stopping.ask()
+    assert stopping.grace_s == float("inf")
+    stopping.ask(at_once=True)
+    assert stopping.grace_s == 0
+    begun = Stopping(3)
+    begun.ask()
+    begun.take_time()
+    assert begun.grace_s == 3
+
+
+# --- children
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, bell: Doorbell) -> Iterator[Start]:
+    monkeypatch.setenv("TEST_BELL", bell.path)
+    tasks.app.configure({"broker_url": f"memory://{new_id()}"})
+    started: list[Beside] = []
+
+    def begin(limits: Limits) -> Beside:
+        beside = Beside(
+            tasks.app, app_reference="tests.runtime.children_app:app", concurrency=1, limits=limits
+        )
+        started.append(beside)
+        return beside.ready()
+
+    yield begin
+    for beside in started:
+        beside.stop(at_once=True)
+        beside.end()
+    tasks.app.close()
+
+
+def test_a_child_is_replaced_after_so_many_jobs(
+    start: Start, bell: Doorbell, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "penstock.worker")
+    start(Limits(jobs=2))
+    counts = [tasks.count.delay().result(WITHIN_S) for _ in range(5)]
+    assert [n for _, n in counts] == [1, 2, 1, 2, 1]
+    first, _, second, _, third = [pid for pid, _ in counts]
+    assert len({first, second, third}) == 3
+    assert bell.wait("close") == str(first)  # it ends in order
+    wait_for(lambda: gone(first))
+    assert f"child process {first} has done 2 job(s) (max_jobs_per_process is 2); it ends" in caplog.text
+    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+
+
+def test_a_child_that_has_grown_is_replaced(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "penstock.worker")
+    start(Limits(memory_mb=1))
+    first, _ = tasks.count.delay().result(WITHIN_S)
+    second, _ = tasks.count.delay().result(WITHIN_S)
+    assert first != second
+    assert f"child process {first} holds " in caplog.text
+
+
+# --- worker processes
+
+
+TASKS = """
+import os, socket, time
+from penstock import Penstock
+app = Penstock("worn")
+ballast = bytearray()
+
+@app.task
+def pid() -> int:
+    return os.getpid()
+
+@app.task
+def grow() -> int:
+    ballast.extend(os.urandom(1) * 100_000_000)
+    return os.getpid()
+
+@app.task
+def waits(bell: str, until_there: str) -> int:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"begun", bell)
+    while not os.path.exists(until_there):
+        time.sleep(0.01)
+    return os.getpid()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "worn.py").write_text(TASKS)
+    return tmp_path
+
+
+@pytest.fixture
+def client(folder: Path) -> Iterator[Penstock]:
+    app = Penstock("client", broker=f"sqlite:///{folder / 'jobs.db'}")
+    yield app
+    app.close()
+
+
+def worker(folder: Path, *more: str, processes: int = 1, **environment: str) -> Process:
+    command = ["-m", "penstock", "-A", str(folder / "worn.py"), "worker", *more]
+    process = Process(command, {"PENSTOCK_BROKER_URL": f"sqlite:///{folder / 'jobs.db'}", **environment})
+    process.wait_for("is ready: ", times=processes)
+    return process
+
+
+def test_a_worker_process_is_replaced_after_so_many_jobs(
+    folder: Path, client: Penstock, bell: Doorbell
+) -> None:
+    with worker(folder, "--max-jobs-per-process", "3", "--grace", "0.1") as process:
+        [first] = descendants(process.pid)
+        there = folder / "there"
+        long = client.send("worn.waits", bell.path, str(there))
+        bell.wait("begun")
+        assert {client.send("worn.pid").result(timeout=WITHIN_S) for _ in range(3)} == {first}
+        process.wait_for(
+            rf"\(pid {first}\) has done 3 job\(s\) \(max_jobs_per_process is 3\); it is replaced"
+        )
+        process.wait_for("is ready, worker process 1 .* drains")
+        process.wait_for("stopping: running jobs are let end")
+        assert client.send("worn.pid").result(timeout=WITHIN_S) != first
+        assert not gone(first)  # though the grace period is over
+        there.touch()
+        assert long.result(timeout=WITHIN_S) == first
+        process.wait_for("which was replaced, ended with exit code 0")
+        assert process.count("another is started|soon after its start") == 0
+        process.signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 0
+
+
+def test_a_worker_process_that_has_grown_is_replaced(folder: Path, client: Penstock) -> None:
+    with worker(folder, "--processes", "2", processes=2, PENSTOCK_MAX_MEMORY_MB="110") as process:
+        grown = client.send("worn.grow").result(timeout=WITHIN_S)
+        process.wait_for(rf"\(pid {grown}\) holds \d+ MB \(max_memory_mb is 110\); it is replaced")
+        process.wait_for("which was replaced, ended with exit code 0")
+        assert gone(grown)
+        assert len(descendants(process.pid)) == 2
+
+
+def test_a_worn_worker_that_will_not_end_is_hurried_when_all_stop(
+    folder: Path, client: Penstock, bell: Doorbell
+) -> None:
+    with worker(folder, "--max-jobs-per-process", "1", "--grace", "0.5") as process:
+        job = client.send("worn.waits", bell.path, str(folder / "never"))
+        bell.wait("begun")
+        client.send("worn.pid").result(timeout=WITHIN_S)
+        process.wait_for("stopping: running jobs are let end")
+        process.signal(signal.SIGTERM)
+        process.wait_for("1 job.s. were still running when the stop was hurried: 1 were given back")
+        assert process.wait(WITHIN_S) == 4
+        assert job.status() == "ready"

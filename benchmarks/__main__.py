@@ -17,7 +17,9 @@ from benchmarks import backlog, bench, drain, footprint, latency, processes, pro
 from benchmarks.bench import Plan, Row, say
 from benchmarks.children import ROOT, RunFailed
 from benchmarks.peers import command as peers
+from benchmarks.peers import pages
 
+PAGE = ROOT / "docs" / "benchmarks.md"
 SUBJECTS: dict[str, Callable[[Plan], list[Row]]] = {
     "drain": drain.on_redis,
     "drain-sqlite": drain.on_sqlite,
@@ -56,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     if unknown:
         parser.error(f"no subject {', '.join(unknown)}; there are {', '.join(SUBJECTS)}")
     if given.output is None and not (given.only or given.quick):
-        given.output = ROOT / "docs" / "benchmarks.md"
+        given.output = PAGE
     return given
 
 
@@ -82,7 +84,8 @@ def main() -> int:
         facts = report.machine(plan)
         rows, failed = _measure(plan, given.names)
     command = shlex.join(["scripts/bench", *sys.argv[1:]])
-    page = report.markdown(rows, facts, plan, command, time.monotonic() - began)
+    kept = pages.between(PAGE.read_text())
+    page = report.markdown(rows, facts, plan, command, time.monotonic() - began, kept)
     print(report.as_json(rows, facts, plan) if given.json else page)
     if given.output is not None and not failed:
         given.output.write_text(page)

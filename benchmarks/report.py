@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.bench import Plan, Row, place
+from benchmarks.peers import pages
 
 # Of other libraries, measured elsewhere on such a machine; only for orientation. By row, in the order of a row's name.
 PEERS: Mapping[str, str] = {
@@ -117,7 +118,7 @@ settles without any engine; the driver alone where a producer is measured) take 
 {runs} runs of at least {run_s:g} s, and of more runs where one is short by nature. A run in which not every job ran
 exactly once has no figure.
 """
-_PEERS = """
+_PEERS = """\
 ## Other libraries
 
 Best figures of peers on such a machine, from elsewhere and not of this run: for orientation.
@@ -127,8 +128,10 @@ Best figures of peers on such a machine, from elsewhere and not of this run: for
 """
 
 
-def markdown(rows: Sequence[Row], facts: Mapping[str, str], plan: Plan, command: str, took_s: float) -> str:
-    """The whole page."""
+def markdown(
+    rows: Sequence[Row], facts: Mapping[str, str], plan: Plan, command: str, took_s: float, beside: str = ""
+) -> str:
+    """The whole page; ``beside`` is the section of ``scripts/bench peers`` as it stands in the page, and is kept."""
     how = _HOW.format(command=command, minutes=took_s / 60, runs=plan.runs, run_s=plan.run_s)
     missed = [row for row in rows if not row.met]
     lines = ["# Benchmarks", ""]
@@ -145,7 +148,8 @@ def markdown(rows: Sequence[Row], facts: Mapping[str, str], plan: Plan, command:
         ]
     lines += ["", "## Beside the table", ""]
     lines += [f"- {row.what}: {'; '.join(row.notes)}." for row in rows if row.notes]
-    lines += [_PEERS + "\n".join(f"| {what} | {figures} |" for what, figures in PEERS.items())]
+    elsewhere = _PEERS + "\n".join(f"| {what} | {figures} |" for what, figures in PEERS.items())
+    lines += ["", pages.BEGIN, beside or elsewhere, pages.END]
     lines += ["", "## Every run", "", "| variant | runs |", "|---|---|"]
     for row in rows:
         for variant, figures in row.samples.items():

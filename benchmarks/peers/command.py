@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import bench, report
@@ -22,9 +22,10 @@ from benchmarks.bench import Place, Plan, say
 from benchmarks.children import ROOT, RunFailed
 from benchmarks.peers import pages, running
 from benchmarks.peers.environments import Absent
+from benchmarks.peers.peer import KINDS, Peer, Setting
 from benchmarks.peers.results import DURABILITIES, Case, Results
 from benchmarks.peers.running import Limits
-from benchmarks.peers.table import ALL, KINDS, PENSTOCK, Peer, Setting
+from benchmarks.peers.table import ALL, PENSTOCK
 
 THOROUGH = Limits(run_s=2.5, cut_s=30.0, enqueue_s=1.0)
 QUICK = Limits(run_s=0.6, cut_s=10.0, enqueue_s=0.3)
@@ -172,8 +173,10 @@ def _measure(given: argparse.Namespace) -> Results:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         plan: Plan = bench.quick(folder) if given.quick else bench.thorough(folder)
+        limits = QUICK if given.quick else THOROUGH
         results = Results(
             machine=report.machine(plan),
+            limits=asdict(limits),
             quick=given.quick,
             rounds=given.rounds,
             command=shlex.join(["scripts/bench", *sys.argv[1:]]),
@@ -183,7 +186,7 @@ def _measure(given: argparse.Namespace) -> Results:
             each: stack.enter_context(bench.place(plan, "redis", None if each == "none" else each))
             for each in DURABILITIES
         }
-        measuring = Measuring(QUICK if given.quick else THOROUGH, places, folder, results)
+        measuring = Measuring(limits, places, folder, results)
         for number in range(given.rounds):
             say(f"round {number + 1} of {given.rounds} ({time.strftime('%H:%M:%S')})")
             for turn in turns(peers):
@@ -198,7 +201,7 @@ def main(words: list[str]) -> int:
     results = Results.loaded(json.loads(given.from_json.read_text())) if given.from_json else _measure(given)
     print(pages.section(results))
     if given.output:
-        pages.write(results, given.output / "peers.json", given.output / "peers.md", given.output)
+        pages.write(results, given.output / "peers.json", given.output / "peers.md", given.output / "plots")
     elif not (given.only or given.quick):
         pages.write(results, RESULT, ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "plots")
     for case, reason in results.failed.items():

@@ -81,3 +81,20 @@ def own_versions() -> str:
     """The same of Penstock."""
     names = ("penstock", "redis", "hiredis", "msgspec", "uvloop")
     return ", ".join(f"{name} {version(name)}" for name in names)
+
+
+def sidekiq() -> Path:
+    """Where Debian's Sidekiq is; nothing is installed."""
+    found = shutil.which("sidekiq")
+    if found is None or not (Path(found).parent / "ruby").exists():
+        raise Absent("there is no `sidekiq` on the path (on Debian: apt-get install ruby-sidekiq)")
+    return Path(found).parent
+
+
+def sidekiq_versions(programs: Path) -> str:
+    """What it says of itself and of its Ruby."""
+    said = [
+        subprocess.run([str(programs / name), option], capture_output=True, text=True).stdout.split("\n")[0]
+        for name, option in (("sidekiq", "--version"), ("ruby", "--version"))
+    ]
+    return ", ".join(" ".join(line.split()[:2]) for line in said)

@@ -1,4 +1,4 @@
-"""The tables and plots of what was measured, for people."""
+"""The section of ``docs/benchmarks.md`` and the plots, from what was measured."""
 
 from __future__ import annotations
 
@@ -8,19 +8,52 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.bench import TIMES, say
+from benchmarks.peers import plot
+from benchmarks.peers.peer import KINDS, Peer, Setting
 from benchmarks.peers.results import DURABILITIES, Case, Results
-from benchmarks.peers.table import ALL, PEERS, PENSTOCK, Peer, Setting
+from benchmarks.peers.table import ALL, PEERS, PENSTOCK
 
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 _AIM = 5.0
 
+_HOW = """\
+Written by `{command}` in {minutes:.0f} min. Each library runs in an environment of its own, all on one Redis server.
+Jobs are enqueued beforehand; one worker is started anew for each run and drains them. A job writes the moment of its
+end to a place of its own in a file that all processes share (about 0.1 us; about 2 us in Ruby), and the rate is the
+number of jobs over the time from the first one's start to the last one's end: no library's own counters are asked. All
+systems take turns, {rounds} rounds; figures are medians, with the smallest and the largest run. The number of jobs is
+chosen so that a run takes about {run_s:g} s; one that takes over {cut_s:g} s is cut, and its rate is what was done
+until then.
 
-def beside(setting: Setting, kind: str) -> Setting:
-    """Penstock's setting that does the same: results stored or not, its own default or the most at once."""
-    if kind == "noop":
-        return PENSTOCK.setting("default" if setting.results else "no results")
-    named = setting.name.startswith("best")
-    return PENSTOCK.setting("coroutines, 100 at once, no results" if named else "default")
+- *Setting*: `default` is what a library's documentation starts, with one worker process where an option says how many;
+  `best` is what its documentation recommends for throughput, with the concurrency that measured best on two cores.
+- *Ack*: `early` means that the message is gone before its job has run, so that `kill -9` loses the job. `late` means
+  that it is kept until the job has run, so that another worker runs it again. `fails` means that the job of a killed worker
+  is found and marked as failed, but not run again unless it was enqueued with retries.
+- *Beside it*: how many times as fast Penstock is in the same run, in the setting that does the same: results stored or
+  not, threads beside libraries of threads and processes, coroutines beside those of coroutines. Below 1, it is slower.
+- *Memory*: the most of all its processes together. Pages that forked processes share count in each.
+- *First job*: from the start of the process to the start of its first job.
+- Penstock runs as `penstock worker` does without options, its guard included, but for the concurrency that is shown.
+"""
+_NAMES = {
+    "noop": "No-op jobs",
+    "1 ms": "Jobs that wait 1 ms",
+    "10 ms": "Jobs that wait 10 ms",
+}
+_PLOTS = {"noop": "peers-noop", "1 ms": "peers-1ms", "10 ms": "peers-10ms"}
+_WAYS = {"one": "one by one", "many": "many at once"}
+
+
+def beside(peer: Peer, setting: Setting, kind: str) -> Setting:
+    """Penstock's setting that does the same."""
+    coroutines = "asyncio" in peer.sleep
+    if kind != "noop" and setting.name.startswith("best"):
+        lane = "coroutines" if coroutines else "threads"
+        return PENSTOCK.setting(f"{lane}, 100 at once, no results")
+    if kind != "noop" or setting.results:
+        return PENSTOCK.setting("coroutines" if coroutines else "default")
+    return PENSTOCK.setting("coroutines, no results" if coroutines else "no results")
 
 
 def _settings(kind: str) -> Iterator[tuple[Peer, Setting]]:
@@ -30,138 +63,231 @@ def _settings(kind: str) -> Iterator[tuple[Peer, Setting]]:
                 yield peer, setting
 
 
-def _head(*names: str) -> Iterator[str]:
-    yield f"| {' | '.join(names)} |"
-    yield "|---" * len(names) + "|"
+def _beside(peer: Peer, setting: Setting, kind: str, durability: str = "none") -> Case:
+    return Case(PENSTOCK.key, beside(peer, setting, kind).name, kind, durability)
 
 
 def _rate(results: Results, case: Case) -> str:
-    figures = results.samples.get(case, {}).get("rate")
-    if not figures:
+    figures = results.samples.get(case, {})
+    if not figures.get("rate"):
         return "no figure" if case in results.failed else ""
-    middle = results.middle(case) or 0.0
-    cut = ", cut" if any(results.samples[case].get("cut", [])) else ""
-    return f"{middle:,.0f} ({min(figures):,.0f} to {max(figures):,.0f}{cut})"
+    rates = figures["rate"]
+    cut = ", cut" if any(figures.get("cut", ())) else ""
+    return f"{results.middle(case) or 0:,.0f} ({min(rates):,.0f} to {max(rates):,.0f}{cut})"
 
 
-def _ratio(results: Results, case: Case, ours: Case) -> str:
+def _ratio(results: Results, case: Case, ours: Case) -> float | None:
     theirs, own = results.middle(case), results.middle(ours)
-    if not theirs or not own or case.peer == PENSTOCK.key:
-        return ""
-    return f"{own / theirs:.3g} {TIMES}"
+    return own / theirs if theirs and own and case.peer != PENSTOCK.key else None
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{plot.figure(ratio)} {TIMES}"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _head(*names: str) -> Iterator[str]:
+    yield _line(*names)
+    yield "|---" * len(names) + "|"
 
 
 def _drained(results: Results, kind: str) -> Iterator[str]:
     yield from _head(
-        "library",
-        "setting",
-        "at once",
-        "ack",
-        "results",
-        "jobs/s (least to most)",
-        "Penstock beside it",
-        "memory",
-        "first job",
+        "library", "setting", "at once", "ack", "results", "jobs/s", "beside it", "memory", "first job"
     )
     for peer, setting in _settings(kind):
         case = Case(peer.key, setting.name, kind, "none")
         rate = _rate(results, case)
-        if not rate:
-            continue
-        ours = Case(PENSTOCK.key, beside(setting, kind).name, kind, "none")
-        peak, start = results.middle(case, "peak_mb"), results.middle(case, "start_s")
-        cells = [
-            f"**{peer.name}**" if peer is PENSTOCK else peer.name,
-            f"{setting.name}: {setting.about}",
-            str(setting.at_once(kind)),
-            setting.ack,
-            "stored" if setting.results else "no",
-            rate,
-            _ratio(results, case, ours),
-            "" if peak is None else f"{peak:.0f} MB",
-            "" if start is None else f"{start:.2f} s",
-        ]
-        yield f"| {' | '.join(cells)} |"
+        if rate:
+            peak, start = results.middle(case, "peak_mb"), results.middle(case, "start_s")
+            yield _line(
+                f"**{peer.name}**" if peer is PENSTOCK else peer.name,
+                f"{setting.name}: {setting.about}",
+                str(setting.at_once(kind)),
+                setting.ack,
+                "stored" if setting.results else "no",
+                rate,
+                _times(_ratio(results, case, _beside(peer, setting, kind))),
+                "" if peak is None else f"{peak:.0f} MB",
+                "" if start is None else f"{start:.2f} s",
+            )
 
 
 def _durable(results: Results) -> Iterator[str]:
-    yield from _head(
-        "library",
-        "setting",
-        "no file",
-        "`appendfsync everysec`",
-        "`appendfsync always`",
-        "Penstock beside it",
-    )
+    yield from _head("library", "setting", "no file", "everysec", "always", "beside it, in this order")
     for peer in ALL:
         for setting in peer.settings:
             cases = [Case(peer.key, setting.name, "noop", each) for each in DURABILITIES]
-            if not setting.durable or not any(case in results.samples for case in cases[1:]):
-                continue
-            name = beside(setting, "noop").name
-            ratios = [
-                _ratio(results, case, Case(PENSTOCK.key, name, "noop", case.durability)) for case in cases
-            ]
-            cells = [peer.name, setting.name, *(_rate(results, case) for case in cases)]
-            yield f"| {' | '.join([*cells, ', '.join(filter(None, ratios))])} |"
+            if setting.durable and any(_rate(results, case) for case in cases[1:]):
+                ratios = [
+                    _times(_ratio(results, case, _beside(peer, setting, "noop", case.durability)))
+                    for case in cases
+                ]
+                rates = (_rate(results, case) for case in cases)
+                yield _line(peer.name, setting.name, *rates, ", ".join(filter(None, ratios)))
 
 
 def _enqueued(results: Results) -> Iterator[str]:
-    ours = "Penstock beside it"
-    yield from _head("library", "one by one, jobs/s", ours, "many at once, jobs/s", ours, "its bulk call")
+    yield from _head("library", "one by one", "beside it", "many at once", "beside it", "its bulk call")
     for peer in ALL:
-        name, own = peer.settings[0].name, PENSTOCK.settings[0].name
-        cases = [Case(peer.key, name, way, "none") for way in ("one", "many")]
-        if cases[0] not in results.samples:
-            continue
-        cells = [peer.name]
-        for case in cases:
-            cells += [
-                _rate(results, case) if case in results.samples else "",
-                _ratio(results, case, Case(PENSTOCK.key, own, case.kind, "none")),
-            ]
-        yield f"| {' | '.join([*cells, peer.bulk])} |"
+        cells: list[str] = []
+        for way in _WAYS:
+            case = Case(peer.key, peer.settings[0].name, way, "none")
+            ours = Case(PENSTOCK.key, PENSTOCK.settings[0].name, way, "none")
+            cells += [_rate(results, case), _times(_ratio(results, case, ours))]
+        if any(cells):
+            yield _line(peer.name, *cells, peer.bulk)
 
 
-def verdicts(results: Results) -> Iterator[str]:
-    """Whether the aim is met, beside each library's default and its best, and beside the fastest of all."""
-    lines: list[tuple[float, str]] = []
+def ratios(results: Results) -> Iterator[tuple[float, str, str]]:
+    """How many times as fast Penstock drains no-op jobs, beside which library in which setting, and which of ours."""
     for peer in PEERS:
         for setting in peer.settings:
-            case = Case(peer.key, setting.name, "noop", "none")
-            ours = Case(PENSTOCK.key, beside(setting, "noop").name, "noop", "none")
-            theirs, own = results.middle(case), results.middle(ours)
-            if theirs and own:
-                verdict = "met" if own >= _AIM * theirs else "**missed**"
-                text = f"{peer.name}, {setting.name}: {own / theirs:.3g} {TIMES} ({ours.setting}): {verdict}"
-                lines.append((own / theirs, text))
-    if not lines:
+            ours = _beside(peer, setting, "noop")
+            ratio = _ratio(results, Case(peer.key, setting.name, "noop", "none"), ours)
+            if ratio is not None:
+                yield ratio, f"{peer.name}, {setting.name}", ours.setting
+
+
+def verdict(results: Results) -> Iterator[str]:
+    """Whether the aim is met: beside the fastest Python queue of all, and beside each one's default and best."""
+    found = sorted(ratios(results))
+    python = [line for line in found if not line[1].startswith("Sidekiq")]
+    if not python:
         return
-    fastest = min(lines)
-    python = "the fastest library measured beside it"
-    yield f"Aim: {_AIM:g} {TIMES} {python}, no-op drain. The closest: {fastest[1]}."
+    ratio, name, ours = python[0]
+    told = "met" if ratio >= _AIM else "**missed**"
+    yield f"Aim: {_AIM:g} {TIMES} the fastest Python queue beside it at draining no-op jobs: {told}."
+    yield f"The closest is {name}: Penstock ({ours}) is {_times(ratio)} as fast."
     yield ""
-    for _, text in lines:
-        yield f"- {text}"
+    yield from _head("closest first", "Penstock is as fast", "its setting", f"{_AIM:g} {TIMES}")
+    for ratio, name, ours in found:
+        yield _line(name, _times(ratio), ours, "met" if ratio >= _AIM else "**missed**")
+
+
+def faster(results: Results) -> Iterator[str]:
+    """Every figure in which a library is better than what of ours stands beside it."""
+    for kind in KINDS:
+        for peer, setting in _settings(kind):
+            case, ours = Case(peer.key, setting.name, kind, "none"), _beside(peer, setting, kind)
+            ratio = _ratio(results, case, ours)
+            if ratio is not None and ratio < 1:
+                own = PENSTOCK.setting(ours.setting).at_once(kind)
+                yield (
+                    f"- {_NAMES[kind]}: {peer.name}, {setting.name}: {plot.figure(1 / ratio)} {TIMES} as fast, with "
+                    f"{setting.at_once(kind)} at once beside {own}."
+                )
+    for way, told in _WAYS.items():
+        for peer in PEERS:
+            case = Case(peer.key, peer.settings[0].name, way, "none")
+            ratio = _ratio(results, case, Case(PENSTOCK.key, PENSTOCK.settings[0].name, way, "none"))
+            if ratio is not None and ratio < 1:
+                yield f"- Enqueuing {told}: {peer.name}: {plot.figure(1 / ratio)} {TIMES} as fast."
+    for name, told in (("peak_mb", "less memory"), ("start_s", "a quicker first job")):
+        better = [f"{who} {plot.figure(figure)}" for who, figure in _below_ours(results, name)]
+        if better:
+            unit = "MB" if name == "peak_mb" else "s"
+            yield f"- No-op jobs with {told}, in {unit}: {', '.join(better)}."
+
+
+def _below_ours(results: Results, name: str) -> Iterator[tuple[str, float]]:
+    for peer, setting in _settings("noop"):
+        own = results.middle(_beside(peer, setting, "noop"), name)
+        theirs = results.middle(Case(peer.key, setting.name, "noop", "none"), name)
+        if own and theirs and theirs < own and peer is not PENSTOCK:
+            yield f"{peer.name}, {setting.name} ({plot.figure(own)} beside it)", theirs
+
+
+def _bars(results: Results, kind: str, durability: str = "none", name: str = "rate") -> list[plot.Bar]:
+    found: list[plot.Bar] = []
+    for peer in ALL:
+        for setting in peer.settings[:1] if kind in _WAYS else peer.settings:
+            figures = results.samples.get(Case(peer.key, setting.name, kind, durability), {}).get(name)
+            middle = results.middle(Case(peer.key, setting.name, kind, durability), name)
+            if figures and middle:
+                label = peer.name if kind in _WAYS else f"{peer.name}, {setting.name}"
+                found.append(plot.Bar(label, middle, min(figures), max(figures), peer is PENSTOCK))
+    return sorted(found, key=lambda bar: bar.value, reverse=name == "rate")
+
+
+def plots(results: Results) -> dict[str, str]:
+    """The drawings by the names of their files."""
+    wanted: list[tuple[str, str, str, list[plot.Bar], plot.Scale]] = [
+        (
+            f"{_PLOTS[kind]}.svg",
+            f"{_NAMES[kind]}, one worker process",
+            "jobs a second",
+            _bars(results, kind),
+            "logarithmic" if kind == "noop" else "linear",
+        )
+        for kind in KINDS
+    ]
+    wanted += [
+        (
+            "peers-always.svg",
+            "No-op jobs, Redis with appendfsync always",
+            "jobs a second",
+            _bars(results, "noop", "always"),
+            "logarithmic",
+        ),
+        ("peers-enqueue.svg", "Enqueuing one by one", "jobs a second", _bars(results, "one"), "linear"),
+        (
+            "peers-memory.svg",
+            "Memory of a worker draining no-op jobs",
+            "MB, the most at once",
+            _bars(results, "noop", name="peak_mb"),
+            "linear",
+        ),
+    ]
+    return {file: plot.bars(title, unit, lines, scale) for file, title, unit, lines, scale in wanted if lines}
+
+
+def _about(results: Results) -> Iterator[str]:
+    yield _HOW.format(
+        command=results.command,
+        minutes=results.took_s / 60,
+        rounds=results.rounds,
+        run_s=results.limits["run_s"],
+        cut_s=results.limits["cut_s"],
+    )
+    for name, value in results.machine.items():
+        if name not in ("SQLite", "packages", "worker"):
+            yield f"- {name}: {value}"
+    for peer in ALL:
+        if peer.key in results.versions:
+            yield f"- {peer.name}: {results.versions[peer.key]}; a waiting job calls {peer.sleep}"
+        if peer.key in results.absent:
+            yield f"- {peer.name} is absent: {results.absent[peer.key]}"
 
 
 def section(results: Results) -> str:
     """What stands between the markers."""
-    lines = []
+    lines = ["## Beside other libraries", ""]
     if results.quick:
         lines += ["**A quick run: too short to be quoted.**", ""]
-    lines += [f"Written by `{results.command}` in {results.took_s / 60:.0f} min.", ""]
-    lines += [
-        f"- {name}: {value}" for name, value in results.machine.items() if name not in ("SQLite", "packages")
-    ]
-    lines += [f"- {key}: {each}" for key, each in results.versions.items()]
-    lines += [f"- {key} is absent: {reason}" for key, reason in results.absent.items()]
-    lines += ["", *verdicts(results), ""]
-    for kind in ("noop", "1 ms", "10 ms"):
-        lines += [f"### {kind}", "", *_drained(results, kind), ""]
-    lines += ["### durable", "", *_durable(results), "", "### Enqueuing", "", *_enqueued(results), ""]
-    lines += [f"- no figure: {', '.join(case)}: {why}" for case, why in results.failed.items()]
-    return "\n".join(lines) + "\n"
+    lines += [*_about(results), "", *verdict(results), ""]
+    for kind in KINDS:
+        lines += _chapter(_NAMES[kind], _PLOTS[kind], _drained(results, kind))
+    lines += _chapter("On a Redis that keeps an append-only file", "peers-always", _durable(results))
+    lines += _chapter("Enqueuing, jobs a second", "peers-enqueue", _enqueued(results))
+    lines += ["### Memory", "", _picture("Memory", "peers-memory"), ""]
+    better = list(faster(results)) or ["- Nowhere in this run."]
+    lines += ["### Where another library is better", "", *better, ""]
+    broken = [f"- {', '.join(case)}: {why}" for case, why in results.failed.items() if case.kind in KINDS]
+    if broken:
+        lines += ["### Without a figure", "", *broken, ""]
+    return "\n".join(lines)
+
+
+def _chapter(name: str, picture: str, table: Iterator[str]) -> list[str]:
+    return [f"### {name}", "", _picture(name, picture), "", *table, ""]
+
+
+def _picture(name: str, file: str) -> str:
+    return f"![{name}](plots/{file}.svg)"
 
 
 def placed(page: str, text: str) -> str:
@@ -174,10 +300,18 @@ def placed(page: str, text: str) -> str:
     return f"{page.rstrip()}\n\n{block}\n".lstrip()
 
 
-def write(results: Results, data: Path, page: Path, plots: Path) -> None:
+def between(page: str) -> str:
+    """What stands between the markers of a page, or ""."""
+    found = re.search(f"{re.escape(BEGIN)}(.*?){re.escape(END)}", page, flags=re.DOTALL)
+    return found.group(1).strip() if found else ""
+
+
+def write(results: Results, data: Path, page: Path, folder: Path) -> None:
     """The machine-readable result, the section of the page, and the plots."""
-    for folder in (data.parent, plots):
-        folder.mkdir(parents=True, exist_ok=True)
+    for each in (data.parent, folder):
+        each.mkdir(parents=True, exist_ok=True)
     data.write_text(json.dumps(results.saved(), indent=1, ensure_ascii=False) + "\n")
     page.write_text(placed(page.read_text() if page.exists() else "", section(results)))
-    say(f"written to {data.name}, {page.name}")
+    for file, drawing in plots(results).items():
+        (folder / file).write_text(drawing)
+    say(f"written to {data.name}, {page.name} and {folder.name}")

@@ -26,6 +26,7 @@ class Results:
 
     Attributes:
         machine: On what it was measured.
+        limits: How long runs were meant to take; see ``running.Limits``.
         quick: Whether it was too short to be quoted.
         rounds: How often each was measured.
         command: What was typed.
@@ -37,6 +38,7 @@ class Results:
     """
 
     machine: dict[str, str]
+    limits: dict[str, float]
     quick: bool
     rounds: int
     command: str

@@ -17,7 +17,7 @@ from benchmarks.bench import Place, until
 from benchmarks.children import ROOT, RunFailed, environment, peak_mb
 from benchmarks.peers import marks
 from benchmarks.peers.marks import Marks
-from benchmarks.peers.table import Peer, Setting
+from benchmarks.peers.peer import Peer, Setting
 
 _FIRST_JOB_WITHIN_S = 20.0
 _FILL_WITHIN_S = 120.0

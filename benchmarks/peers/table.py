@@ -2,94 +2,17 @@
 
 A setting called ``default`` is what a library's own documentation starts; where its default is several worker processes
 and an option says how many, it is one here, since everybody is measured with one. ``best`` is what its documentation
-recommends for throughput, with the concurrency that measured best on two cores.
+recommends for throughput, with the concurrency that measured best on two cores. It is long because it is one table.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.peers import environments
-
-KINDS = ("noop", "1 ms", "10 ms")
-EARLY, LATE = "early", "late"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One way to run a library.
-
-    Attributes:
-        name: What the application reads as ``PEERS_SETTING``, and what the tables call it.
-        command: The worker's command line. ``{bin}`` is the environment's folder of programs, ``{c}`` the concurrency,
-            ``{url}`` the Redis server.
-        concurrency: Jobs at once in no-op runs.
-        napping: Jobs at once where jobs wait; None for the same.
-        ack: Whether a message is gone before its job has run (``early``: a killed worker loses it) or after it.
-        results: Whether what a task returns is kept.
-        about: What the setting is, for the table.
-        rate: No-op jobs a second, as a first guess of how many a run needs.
-        kinds: The work it is measured at.
-        durable: Whether it is measured on a Redis with an append-only file too.
-        env: More environment variables of the worker.
-    """
-
-    name: str
-    command: str
-    concurrency: int
-    ack: str
-    results: bool
-    about: str
-    rate: float
-    napping: int | None = None
-    kinds: tuple[str, ...] = KINDS
-    durable: bool = False
-    env: Mapping[str, str] = field(default_factory=dict)
-
-    def at_once(self, kind: str) -> int:
-        """Its concurrency for a kind of work."""
-        return self.concurrency if kind == "noop" or self.napping is None else self.napping
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """One library.
-
-    Attributes:
-        name: As it writes itself.
-        key: What the command line calls it; also its file in ``requirements/`` and its folder in ``.cache/peers``.
-        sleep: What a waiting job calls.
-        settings: The ways to run it, the default first.
-        bulk: What its bulk call is, or why there is none.
-        environment: Makes its environment and returns the folder of its programs; raises ``Absent`` with the reason.
-        producer: The program that enqueues, before its arguments.
-        versions: Of what it is made, given its programs.
-    """
-
-    name: str
-    key: str
-    sleep: str
-    settings: tuple[Setting, ...]
-    bulk: str
-    environment: Callable[[], Path]
-    producer: tuple[str, ...]
-    versions: Callable[[Path], str]
-
-    def setting(self, name: str) -> Setting:
-        """One of its settings by name."""
-        return next(setting for setting in self.settings if setting.name == name)
-
-    def worker(self, setting: Setting, kind: str, programs: Path, url: str) -> list[str]:
-        """The worker's command line."""
-        words = setting.command.split()
-        return [word.format(bin=programs, c=setting.at_once(kind), url=url) for word in words]
-
-    def enqueuing(self, programs: Path, *arguments: object) -> list[str]:
-        """The command line that enqueues; see ``produce``."""
-        return [word.format(bin=programs) for word in self.producer] + [str(each) for each in arguments]
+from benchmarks.peers.peer import EARLY, FAILS, LATE, Peer, Setting
 
 
 def _python(name: str, key: str, sleep: str, bulk: str, *settings: Setting) -> Peer:
@@ -105,24 +28,16 @@ def _python(name: str, key: str, sleep: str, bulk: str, *settings: Setting) -> P
     )
 
 
+_PENSTOCK = "{bin}/penstock -A benchmarks.peers.penstock_app worker"
 PENSTOCK = Peer(
     "Penstock",
     "penstock",
     "time.sleep on threads, asyncio.sleep in coroutines",
     (
-        Setting(
-            "default",
-            "{bin}/penstock -A benchmarks.peers.penstock_app worker",
-            10,
-            LATE,
-            True,
-            "threads, results stored",
-            100_000,
-            durable=True,
-        ),
+        Setting("default", _PENSTOCK, 10, LATE, True, "threads, results stored", 100_000, durable=True),
         Setting(
             "no results",
-            "{bin}/penstock -A benchmarks.peers.penstock_app worker",
+            _PENSTOCK,
             10,
             LATE,
             False,
@@ -131,28 +46,21 @@ PENSTOCK = Peer(
             kinds=("noop",),
             durable=True,
         ),
-        Setting(
-            "coroutines",
-            "{bin}/penstock -A benchmarks.peers.penstock_app worker",
-            10,
-            LATE,
-            True,
-            "coroutines, results stored",
-            80_000,
-        ),
+        Setting("coroutines", _PENSTOCK, 10, LATE, True, "coroutines, results stored", 80_000, durable=True),
         Setting(
             "coroutines, no results",
-            "{bin}/penstock -A benchmarks.peers.penstock_app worker",
+            _PENSTOCK,
             10,
             LATE,
             False,
             "coroutines, `result_ttl=0`",
             130_000,
             kinds=("noop",),
+            durable=True,
         ),
         Setting(
             "threads, 100 at once, no results",
-            "{bin}/penstock -A benchmarks.peers.penstock_app worker -c {c}",
+            _PENSTOCK + " -c {c}",
             100,
             LATE,
             False,
@@ -161,7 +69,7 @@ PENSTOCK = Peer(
         ),
         Setting(
             "coroutines, 100 at once, no results",
-            "{bin}/penstock -A benchmarks.peers.penstock_app worker -c {c}",
+            _PENSTOCK + " -c {c}",
             100,
             LATE,
             False,
@@ -183,7 +91,7 @@ PEERS: tuple[Peer, ...] = (
         Setting(
             "default",
             "{bin}/celery -A benchmarks.peers.celery_app worker",
-            2,
+            os.cpu_count() or 1,
             EARLY,
             False,
             "a parent and a process for each core",
@@ -192,7 +100,7 @@ PEERS: tuple[Peer, ...] = (
         Setting(
             "results",
             "{bin}/celery -A benchmarks.peers.celery_app worker",
-            2,
+            os.cpu_count() or 1,
             EARLY,
             True,
             "the same with its Redis result backend",
@@ -203,11 +111,11 @@ PEERS: tuple[Peer, ...] = (
             "best",
             "{bin}/celery -A benchmarks.peers.celery_app worker -P threads -c {c}"
             " --without-gossip --without-mingle --without-heartbeat",
-            10,
+            1,
             EARLY,
             False,
             "threads, 64 fetched ahead for each, no gossip, mingle and heartbeat",
-            900,
+            1500,
             napping=100,
             durable=True,
         ),
@@ -221,21 +129,273 @@ PEERS: tuple[Peer, ...] = (
             "default",
             "{bin}/rq worker --url {url}",
             1,
-            EARLY,
+            FAILS,
             True,
-            "a process forked for each job, results kept 500 s",
+            "a process forked for each job; results kept 500 s",
             90,
         ),
         Setting(
             "best",
             "{bin}/rq worker --url {url} -w rq.SimpleWorker --quiet --disable-job-desc-logging",
             1,
-            EARLY,
+            FAILS,
             False,
             "`SimpleWorker`: no fork, one job at a time; `result_ttl=0`",
             700,
             durable=True,
         ),
+    ),
+    _python(
+        "Dramatiq",
+        "dramatiq",
+        "time.sleep",
+        "none",
+        Setting(
+            "default",
+            "{bin}/dramatiq benchmarks.peers.dramatiq_app --processes 1",
+            8,
+            LATE,
+            False,
+            "one process of 8 threads",
+            2800,
+        ),
+        Setting(
+            "results",
+            "{bin}/dramatiq benchmarks.peers.dramatiq_app --processes 1",
+            8,
+            LATE,
+            True,
+            "the same with its Redis result backend",
+            1000,
+            kinds=("noop",),
+        ),
+        Setting(
+            "best",
+            "{bin}/dramatiq benchmarks.peers.dramatiq_app --processes 1 --threads {c}",
+            1,
+            LATE,
+            False,
+            "1,000 messages fetched ahead",
+            6000,
+            napping=100,
+            durable=True,
+            env={"dramatiq_queue_prefetch": "1000"},
+        ),
+    ),
+    _python(
+        "Taskiq",
+        "taskiq",
+        "asyncio.sleep",
+        "none",
+        Setting(
+            "default",
+            "{bin}/taskiq worker benchmarks.peers.taskiq_app:broker --workers 1",
+            100,
+            LATE,
+            False,
+            "streams, one process, uvloop",
+            3500,
+        ),
+        Setting(
+            "results",
+            "{bin}/taskiq worker benchmarks.peers.taskiq_app:broker --workers 1",
+            100,
+            LATE,
+            True,
+            "the same with its Redis result backend",
+            1000,
+            kinds=("noop",),
+        ),
+        Setting(
+            "best",
+            "{bin}/taskiq worker benchmarks.peers.taskiq_app:broker --workers 1 --log-level WARNING --no-parse"
+            " --max-async-tasks {c} --max-prefetch 1000",
+            100,
+            LATE,
+            False,
+            "streams, 1,000 fetched at a time, no log of jobs, arguments not parsed",
+            4000,
+            durable=True,
+        ),
+        Setting(
+            "best, no acks",
+            "{bin}/taskiq worker benchmarks.peers.taskiq_app:broker --workers 1 --log-level WARNING --no-parse"
+            " --max-async-tasks {c} --max-prefetch 1000",
+            100,
+            EARLY,
+            False,
+            "a list in place of streams, else the same",
+            4000,
+            durable=True,
+        ),
+    ),
+    _python(
+        "ARQ",
+        "arq",
+        "asyncio.sleep",
+        "none",
+        Setting(
+            "default",
+            "{bin}/arq benchmarks.peers.arq_app.WorkerSettings",
+            10,
+            LATE,
+            True,
+            "results kept for an hour, polls every 0.5 s",
+            150,
+        ),
+        Setting(
+            "best",
+            "{bin}/arq benchmarks.peers.arq_app.WorkerSettings",
+            100,
+            LATE,
+            False,
+            "`keep_result=0`, `poll_delay=0.01`, results not logged, uvloop",
+            2300,
+            durable=True,
+        ),
+    ),
+    _python(
+        "Huey",
+        "huey",
+        "time.sleep",
+        "none",
+        Setting(
+            "default",
+            "{bin}/huey_consumer benchmarks.peers.huey_app.huey",
+            1,
+            EARLY,
+            True,
+            "one thread, results kept until they are read",
+            4500,
+        ),
+        Setting(
+            "best",
+            "{bin}/huey_consumer benchmarks.peers.huey_app.huey --workers {c} --no-periodic --quiet",
+            1,
+            EARLY,
+            False,
+            "`results=False`, no periodic tasks, no log of jobs",
+            7000,
+            napping=100,
+            durable=True,
+        ),
+    ),
+    _python(
+        "SAQ",
+        "saq",
+        "asyncio.sleep",
+        "none",
+        Setting(
+            "default",
+            "{bin}/saq benchmarks.peers.saq_app.settings",
+            10,
+            FAILS,
+            True,
+            "the job's record is kept for 10 minutes",
+            2000,
+        ),
+        Setting(
+            "best",
+            "{bin}/saq benchmarks.peers.saq_app.settings --quiet",
+            100,
+            FAILS,
+            False,
+            "`ttl=-1`, uvloop",
+            3500,
+            durable=True,
+        ),
+    ),
+    _python(
+        "streaq",
+        "streaq",
+        "asyncio.sleep",
+        "`enqueue_many`",
+        Setting(
+            "default",
+            "{bin}/streaq run benchmarks.peers.streaq_app:worker",
+            16,
+            LATE,
+            True,
+            "results kept for 5 minutes",
+            1000,
+        ),
+        Setting(
+            "best",
+            "{bin}/streaq run benchmarks.peers.streaq_app:worker",
+            32,
+            LATE,
+            False,
+            "`ttl=0`, `silent=True`, 4 times as many fetched ahead, uvloop",
+            1500,
+            napping=100,
+            durable=True,
+        ),
+    ),
+    _python(
+        "ardiq",
+        "ardiq",
+        "asyncio.sleep",
+        "`enqueue_many`",
+        Setting(
+            "default",
+            "{bin}/ardiq run benchmarks.peers.ardiq_app:app",
+            16,
+            LATE,
+            True,
+            "a core in Rust, results kept for 5 minutes",
+            7000,
+        ),
+        Setting(
+            "best",
+            "{bin}/ardiq run benchmarks.peers.ardiq_app:app --quiet",
+            100,
+            LATE,
+            True,
+            "4 times as many fetched ahead",
+            13000,
+            kinds=("noop",),
+            durable=True,
+        ),
+        Setting(
+            "best, no results",
+            "{bin}/ardiq run benchmarks.peers.ardiq_app:app --quiet",
+            100,
+            LATE,
+            False,
+            "the same with `result_ttl_ms=0`",
+            13000,
+        ),
+    ),
+    Peer(
+        "Sidekiq",
+        "sidekiq",
+        "sleep",
+        (
+            Setting(
+                "default",
+                "{bin}/sidekiq -r ./benchmarks/peers/sidekiq_app.rb",
+                10,
+                EARLY,
+                False,
+                "Ruby; 10 threads",
+                5000,
+            ),
+            Setting(
+                "best",
+                "{bin}/sidekiq -r ./benchmarks/peers/sidekiq_app.rb -c {c}",
+                2,
+                EARLY,
+                False,
+                "no log of jobs",
+                12000,
+                napping=100,
+                durable=True,
+            ),
+        ),
+        bulk="`perform_bulk`",
+        environment=environments.sidekiq,
+        producer=("{bin}/ruby", "./benchmarks/peers/sidekiq_app.rb"),
+        versions=environments.sidekiq_versions,
     ),
 )
 ALL: tuple[Peer, ...] = (PENSTOCK, *PEERS)

@@ -1,0 +1,85 @@
+"""What there is to know of a library that is measured: how its worker is started, and how jobs get to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KINDS = ("noop", "1 ms", "10 ms")
+EARLY, LATE, FAILS = "early", "late", "fails"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One way to run a library.
+
+    Attributes:
+        name: What the application reads as ``PEERS_SETTING``, and what the tables call it.
+        command: The worker's command line. ``{bin}`` is the environment's folder of programs, ``{c}`` the concurrency,
+            ``{url}`` the Redis server.
+        concurrency: Jobs at once in no-op runs.
+        napping: Jobs at once where jobs wait; None for the same.
+        ack: Whether a message is gone before its job has run (``early``: a killed worker loses it), after it
+            (``late``: it runs again), or the job of a killed worker is found and marked as failed (``fails``).
+        results: Whether what a task returns is kept.
+        about: What the setting is, for the table.
+        rate: No-op jobs a second, as a first guess of how many a run needs.
+        kinds: The work it is measured at.
+        durable: Whether it is measured on a Redis with an append-only file too.
+        env: More environment variables of the worker.
+    """
+
+    name: str
+    command: str
+    concurrency: int
+    ack: str
+    results: bool
+    about: str
+    rate: float
+    napping: int | None = None
+    kinds: tuple[str, ...] = KINDS
+    durable: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def at_once(self, kind: str) -> int:
+        """Its concurrency for a kind of work."""
+        return self.concurrency if kind == "noop" or self.napping is None else self.napping
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One library.
+
+    Attributes:
+        name: As it writes itself.
+        key: What the command line calls it; also its file in ``requirements/`` and its folder in ``.cache/peers``.
+        sleep: What a waiting job calls.
+        settings: The ways to run it, the default first.
+        bulk: What its bulk call is, or why there is none.
+        environment: Makes its environment and returns the folder of its programs; raises ``Absent`` with the reason.
+        producer: The program that enqueues, before its arguments.
+        versions: Of what it is made, given its programs.
+    """
+
+    name: str
+    key: str
+    sleep: str
+    settings: tuple[Setting, ...]
+    bulk: str
+    environment: Callable[[], Path]
+    producer: tuple[str, ...]
+    versions: Callable[[Path], str]
+
+    def setting(self, name: str) -> Setting:
+        """One of its settings by name."""
+        return next(setting for setting in self.settings if setting.name == name)
+
+    def worker(self, setting: Setting, kind: str, programs: Path, url: str) -> list[str]:
+        """The worker's command line."""
+        words = setting.command.split()
+        return [word.format(bin=programs, c=setting.at_once(kind), url=url) for word in words]
+
+    def enqueuing(self, programs: Path, *arguments: object) -> list[str]:
+        """The command line that enqueues; see ``produce``."""
+        return [word.format(bin=programs) for word in self.producer] + [str(each) for each in arguments]

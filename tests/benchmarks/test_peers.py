@@ -1,0 +1,240 @@
+"""Measuring other libraries: what needs none of them to be there."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bench import TIMES, Place
+from benchmarks.children import RunFailed
+from benchmarks.peers import command, pages, produce, running
+from benchmarks.peers.marks import Marks
+from benchmarks.peers.peer import KINDS, Peer, Setting
+from benchmarks.peers.results import Case, Results
+from benchmarks.peers.running import Drained, Limits
+from benchmarks.peers.table import ALL, PEERS, PENSTOCK
+
+LIMITS = Limits(run_s=1.0, cut_s=30.0, enqueue_s=0.1)
+
+
+def _results(**rates: float) -> Results:
+    """No-op rates by library, in its default setting, beside Penstock's own."""
+    results = Results(
+        machine={}, limits={"run_s": 1, "cut_s": 2}, quick=False, rounds=1, command="scripts/bench peers"
+    )
+    for setting in PENSTOCK.settings:
+        for kind in setting.kinds:
+            results.add(
+                Case("penstock", setting.name, kind, "none"), rate=100_000.0, peak_mb=40.0, start_s=0.2
+            )
+    for key, rate in rates.items():
+        results.add(Case(key, "default", "noop", "none"), rate=rate, peak_mb=50.0, start_s=0.1)
+    return results
+
+
+class TestMarks:
+    def test_first_and_last_are_the_jobs_own(self, tmp_path: Path) -> None:
+        seen = Marks(tmp_path / "marks", 3)
+        assert not seen.any()
+        seen._began[1] = 2_000_000_000
+        seen._ended[1] = 5_000_000_000
+        assert seen.any()
+        assert not seen.complete()
+        seen._ended[0], seen._ended[2] = 7_000_000_000, 6_000_000_000
+        assert seen.complete()
+        assert (seen.first_s(), seen.last_s(), seen.done()) == (2.0, 7.0, 3)
+
+    def test_jobs_without_a_start_begin_as_they_end(self, tmp_path: Path) -> None:
+        seen = Marks(tmp_path / "marks", 2)
+        seen._ended[1] = 3_000_000_000
+        assert seen.first_s() == 3.0
+
+    def test_any_order_is_complete(self, tmp_path: Path) -> None:
+        seen = Marks(tmp_path / "marks", 100)
+        for number in reversed(range(100)):
+            assert not seen.complete()
+            seen._ended[number] = 1
+        assert seen.complete()
+
+
+class TestProducing:
+    def test_a_fill_numbers_every_job_once(self) -> None:
+        told: produce.Told = {}
+        numbers = [number for each in produce.fill(2 * produce.SLICE + 1, told) for number in each]
+        assert numbers == list(range(2 * produce.SLICE + 1))
+        assert told["count"] == len(numbers)
+
+    def test_a_rate_leaves_out_what_opens_the_connection(self) -> None:
+        told: produce.Told = {}
+        slices = produce.rate(0.01, 20, told)
+        enqueued = sum(len(each) for each in slices)
+        assert told["count"] == enqueued - 20
+        assert told["took_s"] >= 0.01
+
+
+# A worker of no library: what it does with the marks is in its arguments.
+_WORKER = """
+import mmap, os, sys, time
+count, every_s = int(sys.argv[1]), float(sys.argv[2])
+with open(os.environ["PEERS_MARKS"], "r+b") as file:
+    moments = memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
+if count < 0:
+    sys.exit("it has no such option")
+for number in range(count):
+    moments[len(moments) // 2 + number] = time.monotonic_ns()
+    time.sleep(every_s)
+time.sleep(600)
+"""
+
+
+def _fake(tmp_path: Path, count: int, every_s: float) -> tuple[Peer, Setting]:
+    """A library whose worker ends ``count`` jobs, and whose producer enqueues nothing."""
+    program = tmp_path / "worker.py"
+    program.write_text(_WORKER)
+    setting = Setting(
+        "default", f"{sys.executable} {program} {count} {every_s}", 1, "early", False, "fake", 100
+    )
+    print_nothing = ("{bin}/python", "-c", "print('{{}}')")
+    peer = Peer(
+        "Fake", "fake", "time.sleep", (setting,), "none", lambda: tmp_path, print_nothing, lambda _: ""
+    )
+    return peer, setting
+
+
+class TestRunning:
+    def _drain(self, tmp_path: Path, count: int, every_s: float, limits: Limits) -> Drained:
+        peer, setting = _fake(tmp_path, count, every_s)
+        at = Place("redis://nowhere", lambda: None)
+        programs = Path(sys.executable).parent
+        return running.drain(peer, setting, programs, at, "noop", 20, limits, tmp_path)
+
+    def test_a_whole_run(self, tmp_path: Path) -> None:
+        drained = self._drain(tmp_path, 20, 0.001, LIMITS)
+        assert drained.jobs == 20
+        assert not drained.cut
+        assert drained.peak_mb > 1
+        assert drained.start_s > 0
+
+    def test_a_run_that_takes_too_long_is_cut_and_counts_what_was_done(self, tmp_path: Path) -> None:
+        drained = self._drain(tmp_path, 5, 0.001, Limits(1.0, 0.3, 0.1))
+        assert drained.cut
+        assert drained.jobs == 5
+        # Its time ends with its last job, not with the cut.
+        assert drained.took_s < 0.3
+
+    def test_a_worker_that_ends_is_told_with_its_last_words(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            RunFailed, match=r"Fake, default: the worker ended with status 1: .*no such option"
+        ):
+            self._drain(tmp_path, -1, 0, LIMITS)
+
+    def test_nothing_is_left_of_a_worker(self, tmp_path: Path) -> None:
+        worker = running.Worker(
+            ["sh", "-c", "sleep 600 & sleep 600"], {"PATH": "/bin:/usr/bin"}, tmp_path / "log"
+        )
+        mono_until = time.monotonic() + 10
+        while len(running.session(worker.pid)) < 3:
+            assert time.monotonic() < mono_until
+        worker.kill()
+        assert running.session(worker.pid) == []
+
+
+class TestTable:
+    def test_names_and_settings_are_unique(self) -> None:
+        assert len({peer.key for peer in ALL}) == len(ALL)
+        for peer in ALL:
+            assert len({setting.name for setting in peer.settings}) == len(peer.settings)
+
+    @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.key)
+    def test_every_setting_has_one_of_ours_that_does_the_same_work(self, peer: Peer) -> None:
+        for setting in peer.settings:
+            for kind in setting.kinds:
+                ours = pages.beside(peer, setting, kind)
+                assert kind in ours.kinds
+                if kind == "noop":
+                    assert ours.results == setting.results
+
+    @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.key)
+    def test_a_durable_setting_stands_beside_a_durable_one_of_ours(self, peer: Peer) -> None:
+        for setting in peer.settings:
+            assert not setting.durable or pages.beside(peer, setting, "noop").durable
+
+    def test_where_jobs_wait_the_concurrency_bounds_the_first_guess(self) -> None:
+        setting = PENSTOCK.setting("default")
+        assert command.first_guess(setting, "10 ms") == pytest.approx(1000)
+        assert command.first_guess(setting, "noop") == setting.rate
+
+    def test_a_round_holds_every_system_at_every_work(self) -> None:
+        cases = [turn.case for turn in command.turns([(peer, Path()) for peer in ALL])]
+        assert len(set(cases)) == len(cases)
+        for peer in ALL:
+            assert {case.kind for case in cases if case.peer == peer.key} == {*KINDS, "one", "many"}
+
+
+class TestResults:
+    def test_they_come_back_from_json(self) -> None:
+        results = _results(rq=100.0)
+        results.failed[Case("arq", "best", "1 ms", "none")] = "it ended"
+        results.absent["sidekiq"] = "not there"
+        again = Results.loaded(json.loads(json.dumps(results.saved())))
+        assert again == results
+
+    def test_a_median_of_rounds(self) -> None:
+        results = _results()
+        case = Case("rq", "default", "noop", "none")
+        for rate in (3.0, 1.0, 2.0):
+            results.add(case, rate=rate)
+        assert results.middle(case) == 2.0
+        assert results.middle(case, "peak_mb") is None
+
+
+class TestPages:
+    def test_the_aim_is_judged_by_the_fastest_python_queue(self) -> None:
+        told = "\n".join(pages.verdict(_results(rq=90.0, huey=20_001.0, sidekiq=90_000.0)))
+        assert "at draining no-op jobs: **missed**" in told
+        assert "The closest is Huey, default" in told
+        told = "\n".join(pages.verdict(_results(rq=90.0, huey=20_000.0, sidekiq=90_000.0)))
+        assert "at draining no-op jobs: met" in told
+
+    def test_where_a_library_is_better_is_said(self) -> None:
+        told = "\n".join(pages.faster(_results(huey=200_000.0)))
+        assert f"No-op jobs: Huey, default: 2 {TIMES} as fast" in told
+        assert "quicker first job, in s: Huey" in told
+        assert "less memory" not in told
+
+    def test_absent_and_failed_are_printed_with_their_reason(self) -> None:
+        results = _results(rq=90.0)
+        results.absent["sidekiq"] = "there is no `sidekiq` on the path"
+        results.failed[Case("arq", "default", "noop", "none")] = "the worker ended with status 1"
+        section = pages.section(results)
+        assert "- Sidekiq is absent: there is no `sidekiq` on the path" in section
+        assert "- arq, default, noop, none: the worker ended with status 1" in section
+        assert "| no figure |" in section
+
+    def test_a_cut_run_is_marked(self) -> None:
+        results = _results()
+        results.add(Case("rq", "default", "noop", "none"), rate=9.0, cut=True)
+        assert "| 9 (9 to 9, cut) |" in pages.section(results)
+
+    def test_only_what_is_between_the_markers_is_replaced(self) -> None:
+        page = f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n"
+        placed = pages.placed(page, r"new \1")
+        assert placed == f"before\n{pages.BEGIN}\nnew \\1\n{pages.END}\nafter\n"
+        assert pages.between(placed) == r"new \1"
+
+    def test_a_page_without_markers_gets_them_at_its_end(self) -> None:
+        assert pages.placed("text\n", "new") == f"text\n\n{pages.BEGIN}\nnew\n{pages.END}\n"
+        assert pages.between("text\n") == ""
+
+    def test_every_picture_of_the_section_is_drawn(self, tmp_path: Path) -> None:
+        results = _results(rq=90.0)
+        results.add(Case("penstock", "default", "noop", "always"), rate=5.0)
+        results.add(Case("penstock", "default", "one", "none"), rate=5.0)
+        pages.write(results, tmp_path / "peers.json", tmp_path / "page.md", tmp_path / "plots")
+        page = (tmp_path / "page.md").read_text()
+        drawn = {each.name for each in (tmp_path / "plots").iterdir()}
+        assert drawn == {part.partition(")")[0] for part in page.split("](plots/")[1:]}

@@ -28,8 +28,8 @@ until then.
 - *Setting*: `default` is what a library's documentation starts, with one worker process where an option says how many;
   `best` is what its documentation recommends for throughput, with the concurrency that measured best on two cores.
 - *Ack*: `early` means that the message is gone before its job has run, so that `kill -9` loses the job. `late` means
-  that it is kept until the job has run, so that another worker runs it again. `fails` means that the job of a killed worker
-  is found and marked as failed, but not run again unless it was enqueued with retries.
+  that it is kept until the job has run, so that another worker runs it again. `fails` means that the job of a killed
+  worker is found and marked as failed, but not run again unless it was enqueued with retries.
 - *Beside it*: how many times as fast Penstock is in the same run, in the setting that does the same: results stored or
   not, threads beside libraries of threads and processes, coroutines beside those of coroutines. Below 1, it is slower.
 - *Memory*: the most of all its processes together. Pages that forked processes share count in each.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from penstock.app import Penstock
     from penstock.ports.broker import Broker, Consumer
 
-log = logging.getLogger("penstock.worker")
+log: logging.Logger = logging.getLogger("penstock.worker")
 
 
 class EmbeddedWorker:
@@ -41,7 +41,7 @@ class EmbeddedWorker:
     """
 
     def __init__(self, worker: _Guest) -> None:
-        self.id = worker.id
+        self.id: str = worker.id
         self._worker = worker
 
     def __repr__(self) -> str:
@@ -171,7 +171,7 @@ class _Guest(Worker):
         self._start_within_s: float = app.settings["enqueue_timeout"]
         self._io = threading.Thread(target=self._io_thread, name="penstock-io", daemon=True)
         self._closing: asyncio.Task[None] | None = None
-        self.over = asyncio.Event()
+        self.over: asyncio.Event = asyncio.Event()
 
     async def begin(self) -> None:
         """Starts it; returns when it takes jobs.

@@ -1,0 +1,104 @@
+"""Handles, the job that runs, what is asked of an application, and what runs around a job."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, assert_type
+
+from penstock import CurrentJob, JobHandle, JobProgress, JobState, Penstock, RetryLater, current_job
+
+app = Penstock("typed", broker="memory://typed")
+
+
+@app.task
+def length(text: str) -> int:
+    return len(text)
+
+
+@app.task
+async def nothing() -> None: ...
+
+
+def handles() -> None:
+    job = length.delay("a")
+    assert_type(job, JobHandle[int])
+    assert_type(job.id, str)
+    assert_type(job.added, bool)
+    assert_type(job.result(), int)
+    assert_type(job.result(timeout=3, allow_wait=True), int)
+    assert_type(job.result(timedelta(seconds=3)), int)
+    assert_type(job.status(), JobState)
+    assert_type(job.cancel(), bool)
+    assert_type(job.progress(), JobProgress | None)
+    assert_type(nothing.delay().result(), None)
+    text: str = job.result()  # E: assignment reportAssignmentType
+    job.result(timeout="3")  # E: arg-type reportArgumentType
+    job.result().upper()  # E: attr-defined reportAttributeAccessIssue,reportUnknownMemberType
+    print(text)
+
+
+async def async_handles() -> None:
+    job = await length.adelay("a")
+    assert_type(await job.aresult(timeout=3), int)
+    assert_type(await job.astatus(), JobState)
+    assert_type(await job.acancel(), bool)
+    assert_type(await job.aprogress(), JobProgress | None)
+    text: str = await job.aresult()  # E: assignment reportAssignmentType
+    print(text)
+
+
+def by_name() -> None:
+    assert_type(app.send("other.task", 1, a=2, options={"queue": "mail"}), JobHandle[Any])
+    assert_type(app.job("default:1"), JobHandle[Any])
+    assert_type(app.job("mine", queue="mail"), JobHandle[Any])
+    app.send(3)  # E: arg-type reportArgumentType
+    app.job()  # E: call-arg reportCallIssue
+
+
+@app.task
+def inside(count: int) -> None:
+    job = current_job()
+    assert_type(job, CurrentJob)
+    assert_type(job.id, str)
+    assert_type(job.task, str)
+    assert_type(job.queue, str)
+    assert_type(job.attempt, int)
+    assert_type(job.max_attempts, int)
+    assert_type(job.enqueued_at, datetime)
+    assert_type(job.deadline_at, datetime | None)
+    assert_type(job.headers, Mapping[str, str])
+    assert_type(job.cancelled(), bool)
+    assert_type(job.stopping(), bool)
+    job.progress(1, count, "pages")
+    job.progress("1")  # E: arg-type reportArgumentType
+    job.attempt = 3  # E: misc reportAttributeAccessIssue
+    raise RetryLater("60")  # E: arg-type reportArgumentType
+
+
+@app.middleware
+async def timed(job: CurrentJob, call: Callable[[], Awaitable[Any]]) -> Any:
+    return await call()
+
+
+def middleware() -> None:
+    assert_type(timed.__name__, str)
+
+    @app.middleware  # E: type-var reportArgumentType,reportUntypedFunctionDecorator
+    async def too_few(job: CurrentJob) -> Any: ...
+
+    @app.middleware  # E: type-var reportArgumentType,reportUntypedFunctionDecorator
+    def plain(job: CurrentJob, call: Callable[[], Awaitable[Any]]) -> str:
+        return ""
+
+    print(too_few, plain)
+
+
+async def lists() -> None:
+    assert_type([job.id for job in app.jobs(queue="mail", state=["ready", "running"])], list[str])
+    assert_type([job.id async for job in app.ajobs(tag="a")], list[str])
+    assert_type([counts.queue for counts in app.queues()], list[str])
+    assert_type([worker.id for worker in await app.aworkers()], list[str])
+    app.jobs(quee="mail")  # E: call-arg reportCallIssue
+    async with app.worker(concurrency=3, queues=["mail"]) as worker:
+        assert_type(worker.id, str)
+    with app.worker():  # E: attr-defined reportGeneralTypeIssues
+        pass

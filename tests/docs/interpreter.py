@@ -21,7 +21,6 @@ from typing import Any
 
 def main() -> None:
     module = types.ModuleType("__main__")
-    module.__file__ = str(Path.cwd() / "page.py")
     sys.modules["__main__"] = module
     sys.path[0] = str(Path.cwd())
     with open(int(sys.argv[1]), "w", buffering=1) as answers, asyncio.Runner() as runner:  # noqa: PTH123 - a number

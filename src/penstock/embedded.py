@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock import __version__
-from penstock.core.job import check_queue_name
 from penstock.core.options import seconds
+from penstock.core.queue_list import QueueList, read_queue_list
 from penstock.core.spec import Lane, queues_of
 from penstock.errors import BrokerUnavailable, ConfigError, PenstockError
 from penstock.runtime.engine import CLOSE_WITHIN_S
@@ -106,17 +106,18 @@ def _settings(
     burst: bool,
 ) -> WorkerSettings:
     settings = app.settings
-    wanted = (
-        settings["queues"] or queues_of(app.tasks.values(), app.default_queue) if queues is None else queues
-    )
-    names = [name.strip() for name in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
+    if queues is not None:
+        chosen = read_queue_list(queues, "app.worker(), queues: ")
+    elif settings["queues"]:
+        chosen = read_queue_list(settings["queues"])
+    else:
+        chosen = QueueList(queues_of(app.tasks.values(), app.default_queue))
     slots = settings["concurrency"] if concurrency is None else concurrency
     if not isinstance(slots, int) or isinstance(slots, bool) or slots < 1:
         raise ConfigError(f"app.worker(concurrency={slots!r}): a whole number, at least 1")
-    if not names:
-        raise ConfigError("app.worker(queues=...) names no queue")
     return WorkerSettings(
-        queues=list(dict.fromkeys(check_queue_name(name) for name in names)),
+        queues=chosen.names,
+        weights=chosen.weights,
         concurrency=slots,
         lease_s=settings["lease"],
         grace_s=settings["grace"] if grace is None else seconds("grace", grace),

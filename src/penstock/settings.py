@@ -51,7 +51,9 @@ KNOWN: Final[dict[str, _Known]] = {
     "max_crashes": _Known(int, 3, "losses with their worker that make a job poison", 1),
     "max_body": _Known(int, 1_048_576, "bytes of the largest job body", 1),
     "enqueue_timeout": _Known(float, 5.0, "seconds after which an unanswered enqueue is an error", 0.01),
-    "queues": _Known(str, "", "queues of a worker, comma-separated, in strict order"),
+    "queues": _Known(
+        str, "", "queues of a worker: mail,default in strict order, mail=3,default=1 with weights"
+    ),
     "concurrency": _Known(int, 10, "jobs running at once in one process", 1),
     "processes": _Known(int, 1, "worker processes", 1),
     "grace": _Known(float, 25.0, "seconds that running jobs have when a worker stops", 0),

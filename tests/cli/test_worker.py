@@ -85,6 +85,17 @@ def test_queues_are_served_in_the_order_given(shell: Shell) -> None:
     ]
 
 
+def test_queues_may_have_weights(shell: Shell) -> None:
+    ids = [shell.enqueue("tasks.send", 1, queue="mail"), shell.enqueue("tasks.send", 2)]
+    said = shell("-A", "tasks", "worker", "-Q", "mail=3,default", "--burst")
+    assert said.code == 0
+    assert "  queues       mail=3, default=1\n" in said.out
+    assert " is ready: queues mail=3, default=1, " in said.out
+    assert [shell.state(id) for id in ids] == ["succeeded", "succeeded"]
+    said = shell("-A", "tasks", "worker", "--burst", PENSTOCK_QUEUES="default,mail=20")
+    assert "  queues       default=1, mail=20\n" in said.out
+
+
 def test_queues_that_are_not_named_are_left_alone(shell: Shell) -> None:
     id = shell.enqueue("tasks.send", 1, queue="mail")
     assert shell("-A", "tasks", "worker", "-Q", "default", "--burst").code == 0
@@ -104,7 +115,10 @@ def test_queues_that_no_task_uses_are_warned_about_in_one_line(shell: Shell) -> 
 @pytest.mark.parametrize(
     ("queues", "expected"),
     [
-        ("mail=3,default=1", "there are no weights; queues are served in the order given: -Q mail,default"),
+        (
+            "mail=0,default",
+            "-Q mail=0,default: the weight of 'mail' is a whole number from 1 to 1000, not '0'",
+        ),
         ("ma il", "queue name 'ma il'"),
         (",", "-Q ',' names no queue"),
     ],

@@ -85,13 +85,22 @@ class FakeConsumer:
     def __init__(self) -> None:
         self.fetches: list[tuple[int, float]] = []
         self.fetched: list[Fetched | Exception] = []
+        self.orders: list[Sequence[int] | None] = []
         self.settles: list[tuple[int, list[Settlement]]] = []
         self.answers: list[Sequence[Delivery] | Exception] = []
         self.beats: list[tuple[list[Note], list[Delivery]]] = []
         self.beaten: list[Beat | Exception] = []
 
-    async def fetch(self, limit: int, max_bytes: int, wait_s: float, suspects: int | None = None) -> Fetched:
+    async def fetch(
+        self,
+        limit: int,
+        max_bytes: int,
+        wait_s: float,
+        suspects: int | None = None,
+        order: Sequence[int] | None = None,
+    ) -> Fetched:
         self.fetches.append((limit, wait_s))
+        self.orders.append(order)
         return _answer(self.fetched, Fetched([]))
 
     async def settle(self, settlements: Sequence[Settlement], number: int) -> Sequence[Delivery]:

@@ -12,7 +12,7 @@ from penstock.cli.exits import ended
 from penstock.cli.lines import prepare_streams
 from penstock.cli.target import Target
 from penstock.core import spec
-from penstock.core.job import check_queue_name
+from penstock.core.queue_list import QueueList, read_queue_list
 from penstock.errors import ConfigError
 from penstock.settings import unsaid
 
@@ -35,7 +35,7 @@ def run(target: Target) -> int:
     burst = bool(target.given.pop("burst", False))
     queues: str | None = target.given.get("queues")
     if queues is not None:
-        read_queues(queues)  # before the application is imported
+        read_queue_list(queues)  # before the application is imported
     pulse = target.pulse
     supervised = pulse is not None and pulse.supervised
     if supervised:
@@ -78,8 +78,10 @@ def worker_settings(app: Penstock, *, burst: bool) -> WorkerSettings:
     from penstock.runtime.worker_settings import WorkerSettings
 
     settings = app.settings
+    queues = read_queue_list(settings["queues"]) if settings["queues"] else QueueList(queues_of(app))
     return WorkerSettings(
-        queues=read_queues(settings["queues"]) if settings["queues"] else queues_of(app),
+        queues=queues.names,
+        weights=queues.weights,
         concurrency=settings["concurrency"],
         lease_s=settings["lease"],
         grace_s=settings["grace"],
@@ -125,24 +127,6 @@ def queues_of(app: Penstock) -> list[str]:
     return spec.queues_of(app.tasks.values(), app.default_queue)
 
 
-def read_queues(text: str) -> list[str]:
-    """``mail,default`` as a list.
-
-    Raises:
-        ConfigError: A name cannot be a queue's.
-    """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise ConfigError(f"-Q {text!r} names no queue")
-    for name in names:
-        if "=" in name:
-            raise ConfigError(
-                f"-Q {text}: there are no weights; queues are served in the order given: -Q mail,default"
-            )
-        check_queue_name(name)
-    return list(dict.fromkeys(names))
-
-
 def set_up_output(level: str) -> None:
     """Standard output by the line, and the log on it, unless the application has set up logging itself."""
     prepare_streams(line_buffered=True)
@@ -158,7 +142,7 @@ def say_hello(app: Penstock, settings: WorkerSettings) -> None:
     processes: int = app.settings["processes"]
     print(f"penstock {__version__}  {app.name} ({app.reference})")
     print(f"  broker       {app.address.shown()}")
-    print(f"  queues       {', '.join(settings.queues)}")
+    print(f"  queues       {settings.queue_list}")
     print(
         f"  concurrency  {settings.concurrency}"
         + (f" in each of {processes} processes" if processes > 1 else "")

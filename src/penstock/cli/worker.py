@@ -20,7 +20,7 @@ from penstock.cli.words import words
     "--queues",
     metavar="NAMES",
     shell_complete=complete("queues", several=True),
-    help="Queues in strict order: mail,default.",
+    help="Queues in strict order: mail,default; or with weights: mail=3,default=1.",
 )
 @click.option("-c", "--concurrency", metavar="N", help="Jobs running at once in one process [10].")
 @click.option("--processes", metavar="N", help="Worker processes [1].")

@@ -136,8 +136,18 @@ class Consumer(Protocol):
 
     id: str
 
-    async def fetch(self, limit: int, max_bytes: int, wait_s: float, suspects: int | None = None) -> Fetched:
+    async def fetch(
+        self,
+        limit: int,
+        max_bytes: int,
+        wait_s: float,
+        suspects: int | None = None,
+        order: Sequence[int] | None = None,
+    ) -> Fetched:
         """Claims up to ``limit`` jobs, in the order of the queues, then suspects, then priority, then age.
+
+        ``order`` is that of the queues for this call: the places that they have among the consumer's, each exactly
+        once; None is the order in which they were named.
 
         Of suspects, whatever their priority, those that were put back last come first, and no more than ``suspects``
         of them (None: any number): they run one at a time, and must not stand in the way of others meanwhile.

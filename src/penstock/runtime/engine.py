@@ -39,6 +39,7 @@ from penstock.runtime.run import Home, Run, shell_of
 from penstock.runtime.service import either
 from penstock.runtime.settler import Settler
 from penstock.runtime.stopping import Stopping
+from penstock.runtime.turns import turns
 from penstock.runtime.user_loop import UserLoop
 from penstock.runtime.worker_settings import WorkerSettings
 
@@ -157,6 +158,7 @@ class Engine:
             admit=self._admit,
             on_empty=self._on_empty,
             wait_s=BURST_WAIT_S if settings.burst else LONGEST_WAIT_S,
+            order=None if settings.weights is None else turns(settings.weights),
         )
         self._leases = Leases(
             consumer,
@@ -206,7 +208,7 @@ class Engine:
         for service in (self._feeder, self._leases, self._maintenance):
             service.start()
         log.info("worker %s is ready: queues %s, %d slot(s), %d task(s)", self._consumer.id[:13],
-                 ", ".join(self._settings.queues), self._settings.concurrency, len(self._registry))  # fmt: skip
+                 self._settings.queue_list, self._settings.concurrency, len(self._registry))  # fmt: skip
 
     def quiet(self) -> None:
         """Takes nothing new; what runs goes on."""

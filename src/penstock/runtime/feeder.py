@@ -36,6 +36,7 @@ class Feeder(Service):
         finished: How many have ended since the start.
         admit: Takes the deliveries.
         on_empty: Told when a fetch that did not wait brought nothing.
+        order: Draws the order of the queues for each fetch; None: always the one in which they were named.
     """
 
     name = "fetch"
@@ -53,6 +54,7 @@ class Feeder(Service):
         admit: Callable[[Sequence[Delivery]], None],
         on_empty: Callable[[], None],
         wait_s: float = LONGEST_WAIT_S,
+        order: Callable[[], Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         self._consumer = consumer
@@ -65,6 +67,7 @@ class Feeder(Service):
         self._admit = admit
         self._on_empty = on_empty
         self._wait_s = wait_s
+        self._order = order
         self._room = asyncio.Event()
         self._resumed = asyncio.Event()
         self._resumed.set()
@@ -105,7 +108,8 @@ class Feeder(Service):
         if not suspects:
             wait_s = min(wait_s, WAIT_BESIDE_A_SUSPECT_S)
         mono_asked = monotonic()
-        fetched = await self._consumer.fetch(want, MOST_BYTES_A_CALL, wait_s, suspects)
+        order = self._order() if self._order is not None else None
+        fetched = await self._consumer.fetch(want, MOST_BYTES_A_CALL, wait_s, suspects, order)
         # What was finished before the line was empty says nothing about what has come now.
         if not self._flowing or monotonic() - mono_asked > EMPTY_S:
             self._rate, self._mono_rated, self._rated = 0.0, monotonic(), self._finished()

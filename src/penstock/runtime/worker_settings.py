@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from penstock.core.queue_list import QueueList
 from penstock.ids import new_id
 from penstock.runtime.limits import NO_LIMITS, Limits
 
@@ -15,7 +16,8 @@ class WorkerSettings:
     """How a worker process runs.
 
     Attributes:
-        queues: Fetched from in this strict order.
+        queues: Fetched from in this strict order, unless they have weights.
+        weights: Of the queues, in their order: how often each is the first of a fetch, in proportion to the others'.
         concurrency: Jobs running at once over all lanes.
         lease_s: How long the broker waits for a silent worker.
         grace_s: How long running jobs have when the worker stops.
@@ -31,6 +33,7 @@ class WorkerSettings:
     """
 
     queues: Sequence[str]
+    weights: Sequence[int] | None = None
     concurrency: int = 10
     lease_s: float = 15.0
     grace_s: float = 25.0
@@ -45,3 +48,8 @@ class WorkerSettings:
     command_line: Mapping[str, Any] = field(default_factory=dict[str, Any])
     consumer_id: str = field(default_factory=new_id)
     version: str = ""
+
+    @property
+    def queue_list(self) -> QueueList:
+        """The queues with their weights, as they are shown."""
+        return QueueList(self.queues, self.weights)

@@ -149,9 +149,12 @@ class BrokerMachine(RuleBasedStateMachine):
         limit=st.integers(1, 8),
         max_bytes=st.sampled_from([12, 30, 1_000_000, 1_000_000]),
         suspects=st.sampled_from([None, 0, 1, 2]),
+        backwards=st.booleans(),
     )
-    def fetch(self, which: int, limit: int, max_bytes: int, suspects: int | None) -> None:
-        self._twin.fetch(self._worker(which), limit, max_bytes, suspects)
+    def fetch(self, which: int, limit: int, max_bytes: int, suspects: int | None, backwards: bool) -> None:
+        worker = self._worker(which)
+        order = range(len(worker.member.queues))[::-1] if backwards else None
+        self._twin.fetch(worker, limit, max_bytes, suspects, order)
 
     @rule(which=_which, kinds=_kinds, units=_units)
     def work(self, which: int, kinds: list[str], units: int) -> None:

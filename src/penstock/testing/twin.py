@@ -166,10 +166,17 @@ class Twin:
         self._model.consumer(self.now, member)
         self.workers.append(Worker(consumer, member, heard_at=self.now))
 
-    def fetch(self, worker: Worker, limit: int, max_bytes: int, suspects: int | None = None) -> None:
+    def fetch(
+        self,
+        worker: Worker,
+        limit: int,
+        max_bytes: int,
+        suspects: int | None = None,
+        order: Sequence[int] | None = None,
+    ) -> None:
         """Both must bring the same jobs, in the same order, in the same condition."""
-        model = self._model.fetch(self.now, worker.member, limit, max_bytes, suspects)
-        real = self._runner.run(worker.consumer.fetch(limit, max_bytes, 0, suspects))
+        model = self._model.fetch(self.now, worker.member, limit, max_bytes, suspects, order)
+        real = self._runner.run(worker.consumer.fetch(limit, max_bytes, 0, suspects, order))
         worker.heard_at = min(worker.heard_at, self.now)  # its lease may begin anew at a moment set back
         assert [self._plain(d) for d in real.deliveries] == [self._plain(d) for d in model.deliveries]
         for mine, theirs in zip(real.deliveries, model.deliveries, strict=True):

@@ -71,7 +71,11 @@ async def everything(broker: RedisBroker) -> None:
     for change in (Cancelling(), Retried(), Deleting()):
         await broker.change(ids, change)
     await broker.workers()
+    await broker.pause(["q", "new"])
+    await broker.enqueue(some_jobs(1), origin())
+    assert await take(two) == []
     await broker.queues()
+    await broker.resume(["q", "new"])
     assert open_blocking(broker.address).extend(two.id, ["q"], 1.0)
     await take(two, 20)
     for _ in range(12):

@@ -323,3 +323,48 @@ def test_who_wants_suspects_again_looks_at_once(redis_url: str) -> None:
             assert time.monotonic() - began < SOON_S
 
     asyncio.run(run())
+
+
+def test_who_waits_for_a_paused_queue_rests_though_jobs_come(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            await broker.enqueue(some_jobs(50), origin())
+            await broker.enqueue(some_jobs(50, delay_s=0.2), origin())
+            await broker.pause(["q"])
+            (consumer,) = await idle(broker, redis_url, 1, "q", "other")
+            tells = "evalsha"
+            with redis.Redis.from_url(redis_url) as client:
+                before = _calls(client, tells)
+                task = asyncio.create_task(take(consumer, wait_s=2.0))
+                await until_waiting(redis_url, 1)
+                for _ in range(20):
+                    await broker.enqueue(some_jobs(1), origin())
+                assert await task == []
+                # The enqueues, and of the consumer a claim and a look at the other queue, at most twice a second.
+                assert _calls(client, tells) - before <= 20 + 2 * 4
+                assert client.llen(broker.keys("q").wake) == 0
+
+    asyncio.run(run())
+
+
+def _calls(client: redis.Redis, command: str) -> int:
+    stats = client.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+def test_what_a_lost_reply_carried_goes_back_though_its_queue_is_paused(redis_url: str) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            consumer = await new_consumer(broker)
+            await broker.enqueue(some_jobs(3), origin())
+            assert len(await take(consumer, 2)) == 2
+            # As after a fetch whose answer never came.
+            consumer._newest["q"], consumer._unsure = -1, {"q"}
+            await broker.pause(["q"])
+            assert await take(consumer) == []
+            (counts,) = await broker.queues()
+            assert (counts.ready, counts.running) == (3, 0)
+            await broker.resume(["q"])
+            assert len(await take(consumer)) == 3
+
+    asyncio.run(run())

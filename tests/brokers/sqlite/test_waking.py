@@ -256,3 +256,26 @@ def test_nothing_blocks_the_loop(broker: SQLiteBroker, no_blocking: BlockBuster)
         await consumer.close()
 
     on_loop(broker, test)
+
+
+def test_a_paused_queue_wakes_nobody_until_it_goes_on(broker: SQLiteBroker, put: Put) -> None:
+    async def test() -> None:
+        consumer = await _consumer(broker)
+        await broker.pause(["q"])
+        ids = await asyncio.to_thread(put, b"{}", b"{}")
+        fetch = await _waits(broker, consumer)
+        rung: list[bool] = []
+        ring = consumer._rung.set
+        consumer._rung.set = lambda: (rung.append(True), ring())[1]  # type: ignore[method-assign]  # counts
+        ids += await asyncio.to_thread(put, b"{}")
+        # One more round through the bell's own loop: what had been rung would have been heard by now.
+        heard = asyncio.Event()
+        broker.bell.listen("probe", heard.set)
+        broker.writer.database.ringer.later([(broker.bell.name, "probe")])
+        await broker.writer.run(lambda _database, _now: None, durable=False)
+        await heard.wait()
+        assert (rung, fetch.done()) == ([], False)
+        await broker.resume(["q"])
+        assert [delivery.id for delivery in (await fetch).deliveries] == ids
+
+    on_loop(broker, test)

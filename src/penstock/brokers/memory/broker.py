@@ -135,7 +135,14 @@ class MemoryConsumer:
         self._now = now
         self._closed = False
 
-    async def fetch(self, limit: int, max_bytes: int, wait_s: float, suspects: int | None = None) -> Fetched:
+    async def fetch(
+        self,
+        limit: int,
+        max_bytes: int,
+        wait_s: float,
+        suspects: int | None = None,
+        order: Sequence[int] | None = None,
+    ) -> Fetched:
         mono_end = time.monotonic() + wait_s
         bell: asyncio.Event | None = None
         try:
@@ -145,7 +152,9 @@ class MemoryConsumer:
                     if bell is None:
                         bell = self._shared.listen()
                     bell.clear()
-                    fetched = self._shared.model.fetch(self._now(), self._member, limit, max_bytes, suspects)
+                    fetched = self._shared.model.fetch(
+                        self._now(), self._member, limit, max_bytes, suspects, order
+                    )
                 left_s = mono_end - time.monotonic()
                 if fetched.deliveries or left_s <= 0:
                     return fetched

@@ -141,11 +141,18 @@ class Model:
         self.leases[member.id] = Lease(now + member.lease_s, member)
 
     def fetch(
-        self, now: float, member: Member, limit: int, max_bytes: int, suspects: int | None = None
+        self,
+        now: float,
+        member: Member,
+        limit: int,
+        max_bytes: int,
+        suspects: int | None = None,
+        order: Sequence[int] | None = None,
     ) -> Fetched:
         """See ``Consumer.fetch``; it does not wait."""
         self.renew(now, member)
-        lines = [line for queue in member.queues if (line := self.lines.get(queue)) and not line.paused]
+        queues = member.queues if order is None else [member.queues[place] for place in order]
+        lines = [line for queue in queues if (line := self.lines.get(queue)) and not line.paused]
         for line in lines:
             self._promote(now, line, len(line.scheduled))
         deliveries: list[Delivery] = []

@@ -94,10 +94,19 @@ class RedisConsumer:
     def _is_closed(self) -> BrokerError:
         return BrokerError(f"consumer {self.id} is closed; it gave back what it held")
 
-    async def fetch(self, limit: int, max_bytes: int, wait_s: float, suspects: int | None = None) -> Fetched:
+    async def fetch(
+        self,
+        limit: int,
+        max_bytes: int,
+        wait_s: float,
+        suspects: int | None = None,
+        order: Sequence[int] | None = None,
+    ) -> Fetched:
         if self._closed:
             raise self._is_closed()
         end_mono = time.monotonic() + wait_s
+        queues = self._queues if order is None else [self._queues[place] for place in order]
+        most_suspects = limit if suspects is None else suspects
         while True:
             left_s = end_mono - time.monotonic()
             if suspects != 0 and self._passed_by_suspects:
@@ -105,7 +114,7 @@ class RedisConsumer:
                 self._idle = False
             # After a look that found nothing the next thing to do is to wait: what came since has left a wake token.
             pause_s = self._pause_s(left_s) if self._idle and left_s > 0 else None
-            fetched = await self._round(limit, max_bytes, pause_s, limit if suspects is None else suspects)
+            fetched = await self._round(queues, limit, max_bytes, pause_s, most_suspects)
             self._idle = not fetched.deliveries
             self._passed_by_suspects = suspects == 0
             self._due_mono = None if fetched.next_due_s is None else time.monotonic() + fetched.next_due_s
@@ -118,8 +127,10 @@ class RedisConsumer:
         # To wait 0 would be to wait for ever.
         return max(0.001, round(min(left_s, due_s, _LOOK_S), 3))
 
-    async def _round(self, limit: int, max_bytes: int, pause_s: float | None, suspects: int) -> Fetched:
-        """Goes through the queues in their order until the limits are reached; waits before it, where told to.
+    async def _round(
+        self, queues: Sequence[str], limit: int, max_bytes: int, pause_s: float | None, suspects: int
+    ) -> Fetched:
+        """Goes through ``queues`` in their order until the limits are reached; waits before it, where told to.
 
         The first queue is claimed from in the same exchange that asks the others whether they have anything.
         """
@@ -127,7 +138,7 @@ class RedisConsumer:
         deliveries: list[Delivery] = []
         dues: list[float] = []
         others: list[bytes | None] = [None]
-        for place, queue in enumerate(self._queues):
+        for place, queue in enumerate(queues):
             if place and others[place] is None:
                 continue
             while len(deliveries) < limit:
@@ -136,7 +147,7 @@ class RedisConsumer:
                 got, due_s, full, peeked = await self._claim(
                     _Wish(queue, room, max_bytes, not deliveries, suspects),
                     pause_s,
-                    self._queues[1:] if first else (),
+                    queues[1:] if first else (),
                 )
                 pause_s = None
                 if first:

@@ -41,9 +41,20 @@ class SQLiteConsumer:
 
     # Fetch
 
-    async def fetch(self, limit: int, max_bytes: int, wait_s: float, suspects: int | None = None) -> Fetched:
+    async def fetch(
+        self,
+        limit: int,
+        max_bytes: int,
+        wait_s: float,
+        suspects: int | None = None,
+        order: Sequence[int] | None = None,
+    ) -> Fetched:
         loop = asyncio.get_running_loop()
         mono_end = loop.time() + wait_s
+        queues = self._member.queues
+        if order is not None:
+            queues = [queues[place] for place in order]
+        most_suspects = limit if suspects is None else suspects
         self._fetching = True
         try:
             if wait_s > 0:
@@ -51,9 +62,7 @@ class SQLiteConsumer:
             while True:
                 claimed = await self._take_left_over(limit, max_bytes)
                 if not claimed.deliveries:
-                    claimed = await self._claim(
-                        limit, max_bytes, wait_s, limit if suspects is None else suspects
-                    )
+                    claimed = await self._claim(queues, limit, max_bytes, wait_s, most_suspects)
                 if claimed.deliveries:
                     break
                 # One that was cancelled may have claimed them while this one looked.
@@ -68,14 +77,16 @@ class SQLiteConsumer:
         due_s = None if claimed.due_at is None else max(0.0, claimed.due_at - self._broker.now())
         return Fetched(claimed.deliveries, due_s)
 
-    async def _claim(self, limit: int, max_bytes: int, wait_s: float, suspects: int) -> Claimed:
+    async def _claim(
+        self, queues: Sequence[str], limit: int, max_bytes: int, wait_s: float, suspects: int
+    ) -> Claimed:
         self._check_open()
         self._rung.clear()
         bell = self._broker.bell.name if wait_s > 0 and self._broker.bell.hung else None
 
         def operation(database: Database, now: float) -> tuple[int, Claimed]:
             key = leasing.renew(database, now, self._member)
-            want = Want(key, self._member.queues, limit, max_bytes, suspects, bell)
+            want = Want(key, queues, limit, max_bytes, suspects, bell)
             return key, claiming.claim(database, now, want)
 
         key, claimed = await self._broker.writer.run(operation, durable=False, left_over=self._keep)

@@ -53,6 +53,60 @@ class FetchContract(ContractBase):
         assert names(await bench.take(await bench.consumer("b", "c", "a"))) == ["other"]
 
     @case()
+    async def test_a_fetch_may_name_another_order_of_the_queues(self, bench: Bench) -> None:
+        consumer = await bench.consumer("a", "b", "c")
+        for queue in "abc":
+            await bench.put(f"{queue}1", f"{queue}2", f"{queue}3", queue=queue)
+        deliveries: list[Delivery] = []
+        for limit, order, wanted in (
+            (2, [2, 0, 1], ["c1", "c2"]),
+            (2, [1, 2, 0], ["b1", "b2"]),
+            (2, None, ["a1", "a2"]),
+            (2, [1, 2, 0], ["b3", "c3"]),
+            (9, [2, 1, 0], ["a3"]),
+        ):
+            fetched = await consumer.fetch(limit, MAX_BYTES, 0, None, order)
+            assert names(fetched.deliveries) == wanted
+            deliveries += fetched.deliveries
+        assert len({delivery.token for delivery in deliveries}) == 9
+        assert list(await bench.settle(consumer, *(Done(delivery) for delivery in deliveries))) == []
+
+    @case()
+    async def test_suspects_are_counted_over_the_queues_in_any_order(self, bench: Bench) -> None:
+        consumer = await bench.consumer("a", "b")
+        for queue in "ab":
+            await bench.put(f"{queue}1", f"{queue}2", queue=queue)
+        await bench.settle(consumer, *(Release(d, crashed=True) for d in await bench.take(consumer)))
+        await bench.put("a3", queue="a")
+        await bench.put("b3", queue="b")
+        fetched = await consumer.fetch(9, MAX_BYTES, 0, 3, [1, 0])
+        assert names(fetched.deliveries) == ["b1", "b2", "b3", "a1", "a3"]
+        assert names((await consumer.fetch(9, MAX_BYTES, 0, 1, [1, 0])).deliveries) == ["a2"]
+
+    @case()
+    async def test_an_empty_queue_that_comes_first_costs_no_wait(self, bench: Bench) -> None:
+        consumer = await bench.consumer("a", "b", "c")
+        began = time.monotonic()
+        for order in ([0, 1, 2], [2, 0, 1], [0, 2, 1]):
+            await bench.put(f"b{order}", queue="b")
+            assert len((await consumer.fetch(9, MAX_BYTES, LONG_S, None, order)).deliveries) == 1
+        assert time.monotonic() - began < _WOKEN_S
+
+    @case()
+    async def test_any_queue_wakes_whatever_the_order(self, bench: Bench) -> None:
+        consumer = await bench.consumer("a", "b", "c")
+        other = await bench.open()
+        for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
+            for queue in "abc":
+                fetch = asyncio.create_task(consumer.fetch(9, MAX_BYTES, LONG_S, None, order))
+                await asyncio.sleep(0.05)
+                began = time.monotonic()
+                wanted = f"{queue}{order}"
+                await other.enqueue([job(wanted, queue)], bench.origin())
+                assert names((await fetch).deliveries) == [wanted]
+                assert time.monotonic() - began < _WOKEN_S
+
+    @case()
     async def test_what_becomes_due_goes_behind_what_was_ready_by_its_moment(self, bench: Bench) -> None:
         await bench.put("due-2", delay_s=20)
         await bench.put("due-1", delay_s=10)

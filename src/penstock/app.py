@@ -401,8 +401,8 @@ class Penstock:
         drains it before the block ends.
 
         Args:
-            queues: ``"mail,default"`` in strict order or ``"mail=3,default=1"`` with weights, or a list of the parts; by
-                default as the settings say, else those of the application's tasks.
+            queues: ``"mail,default"`` in strict order, ``"mail=3,default=1"`` with weights, or a list of the parts
+                (default: the setting, else those of the application's tasks).
             concurrency: Jobs that run at once (default: the setting, 10).
             grace: Seconds (or a timedelta) that running jobs have at the end (default: the setting, 25).
             burst: End when nothing is ready and nothing runs.

@@ -107,7 +107,7 @@ def _settings(
 ) -> WorkerSettings:
     settings = app.settings
     if queues is not None:
-        chosen = read_queue_list(queues, "app.worker(), queues: ")
+        chosen = read_queue_list(queues, "queues: ")
     elif settings["queues"]:
         chosen = read_queue_list(settings["queues"])
     else:

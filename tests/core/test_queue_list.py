@@ -39,7 +39,7 @@ def test_its_parts_may_be_given_and_the_message_says_where() -> None:
     assert read_queue_list(name for name in ("mail", "default")) == QueueList(["mail", "default"])
     with pytest.raises(ConfigError, match=r"^queues: \[5\]: names as text, such as 'mail' or 'mail=3'"):
         read_queue_list([5], "queues: ")  # type: ignore[list-item]  # what is refused
-    with pytest.raises(ConfigError, match="^queues: mail=0: the weight .*: queues: mail=3,default=1"):
+    with pytest.raises(ConfigError, match=r"^queues: mail=0: the weight .*: queues: mail=3,default=1"):
         read_queue_list("mail=0", "queues: ")
 
 

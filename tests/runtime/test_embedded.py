@@ -236,7 +236,10 @@ async def test_a_start_that_is_cancelled() -> None:
     [
         ({"concurrency": 0}, "a whole number, at least 1"),
         ({"queues": []}, "names no queue"),
-        ({"queues": "mail=0"}, "app.worker(), queues: mail=0: the weight of 'mail' is a whole number from 1 to 1000"),
+        (
+            {"queues": "mail=0"},
+            "queues: mail=0: the weight of 'mail' is a whole number from 1 to 1000",
+        ),
         ({"queues": "a b"}, "queue name 'a b'"),
         ({"grace": -1}, "grace: -1"),
     ],

@@ -56,7 +56,9 @@ def read_queue_list(given: str | Iterable[str], where: str = "-Q ") -> QueueList
             raise ConfigError(
                 f"{where}{text}: {name!r} is named twice; give it one weight: {where}mail=3,default=1"
             )
-        weights[name] = _weight(weight.strip(), f"{where}{text}: the weight of {name!r}", where) if equals else 1
+        weights[name] = (
+            _weight(weight.strip(), f"{where}{text}: the weight of {name!r}", where) if equals else 1
+        )
     return QueueList(list(weights), list(weights.values()))
 
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from penstock.listing import JobInfo as JobInfo
     from penstock.listing import WorkerInfo as WorkerInfo
     from penstock.ports.inspector import QueueCounts as QueueCounts
+    from penstock.runtime.hooks import FailedJob as FailedJob
     from penstock.runtime.onion import Call as Call
     from penstock.runtime.onion import Middleware as Middleware
     from penstock.runtime.resources import Resource as Resource
@@ -68,6 +69,7 @@ _ROOMS = {
     "JobInfo": "penstock.listing",
     "WorkerInfo": "penstock.listing",
     "QueueCounts": "penstock.ports.inspector",
+    "FailedJob": "penstock.runtime.hooks",
     "Call": "penstock.runtime.onion",
     "Middleware": "penstock.runtime.onion",
     "Resource": "penstock.runtime.resources",

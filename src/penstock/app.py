@@ -17,7 +17,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from penstock import listing
 from penstock.brokers import Address, address, connect, connect_blocking, inspector
@@ -33,6 +33,7 @@ from penstock.portal import Portal
 from penstock.ports.broker import Broker
 from penstock.ports.inspector import Inspector, QueueCounts
 from penstock.producer import BlockingEnqueue
+from penstock.runtime.hooks import EVENTS, FailedJob, Hook, check_event, check_hook
 from penstock.runtime.onion import Middleware, check_middleware
 from penstock.runtime.resources import Resource, check
 from penstock.settings import Settings
@@ -45,6 +46,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 M = TypeVar("M", bound=Middleware)
+W = TypeVar("W", bound=Callable[[], Any])
+F = TypeVar("F", bound=Callable[[FailedJob, Exception], Any])
 
 log: logging.Logger = logging.getLogger("penstock")
 
@@ -105,6 +108,7 @@ class Penstock:
         }
         self.tasks: dict[str, TaskSpec] = {}
         self.middlewares: list[Middleware] = []
+        self.hooks: dict[str, list[Hook]] = {event: [] for event in EVENTS}
         self.reference = ""
         self._lock = threading.Lock()
         self._portal = Portal()
@@ -235,6 +239,30 @@ class Penstock:
         check_middleware(function)
         self.middlewares.append(function)
         return function
+
+    @overload
+    def on(self, event: Literal["worker_start", "worker_stop"], /) -> Callable[[W], W]: ...
+    @overload
+    def on(self, event: Literal["attempt_failed", "job_failed"], /) -> Callable[[F], F]: ...
+    def on(self, event: str, /) -> Any:
+        """Registers a function that a worker calls when something happens: ``@app.on("job_failed")``.
+
+        ``worker_start`` and ``worker_stop`` are called with nothing, in each worker process: before its first fetch,
+        where an error keeps the worker from starting, and after its last job. ``attempt_failed`` and ``job_failed`` are
+        called with the job (a ``FailedJob``) and the error, outside the job's slot. Plain functions run on threads of
+        their own, coroutines on the worker's event loop.
+
+        Raises:
+            ConfigError: There is no such event, or the function cannot be called so.
+        """
+        check_event(event)
+
+        def register(function: Any) -> Any:
+            check_hook(event, function)
+            self.hooks[event].append(function)
+            return function
+
+        return register
 
     # --- enqueue
 

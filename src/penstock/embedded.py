@@ -11,10 +11,10 @@ import asyncio
 import logging
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from penstock import __version__
 from penstock.core.options import seconds
@@ -29,6 +29,8 @@ from penstock.runtime.worker_settings import WorkerSettings
 if TYPE_CHECKING:
     from penstock.app import Penstock
     from penstock.ports.broker import Broker, Consumer
+
+T = TypeVar("T")
 
 log: logging.Logger = logging.getLogger("penstock.worker")
 
@@ -161,7 +163,12 @@ class _Guest(Worker):
 
     def __init__(self, app: Penstock, settings: WorkerSettings) -> None:
         super().__init__(
-            app.tasks, app.connect, settings, on_unknown=_warn_unknown, middlewares=app.middlewares
+            app.tasks,
+            app.connect,
+            settings,
+            on_unknown=_warn_unknown,
+            middlewares=app.middlewares,
+            hooks=app.hooks,
         )
         self._app = app
         self._host = asyncio.get_running_loop()
@@ -247,10 +254,16 @@ class _Guest(Worker):
         self._tell_host(self._begun.set)
         self._tell_host(self._ended.set)
 
-    async def _connected(self, broker: Broker) -> Consumer | None:
+    async def _open(self, broker: Broker) -> bool:
+        return await self._in_time(super()._open(broker))
+
+    async def _consumer(self, broker: Broker) -> Consumer | None:
+        return await self._in_time(super()._consumer(broker))
+
+    async def _in_time(self, connecting: Coroutine[Any, Any, T]) -> T:
         try:
             async with asyncio.timeout(self._start_within_s):
-                return await super()._connected(broker)
+                return await connecting
         except TimeoutError:
             why = self._not_yet
             if why is not None:

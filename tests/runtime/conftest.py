@@ -38,6 +38,7 @@ class Beside:
             on_beat=on_beat,  # type: ignore[arg-type]
             on_unknown=on_unknown,  # type: ignore[arg-type]
             middlewares=app.middlewares,
+            hooks=app.hooks,
         )
         self.code: int | None = None
         self.error: BaseException | None = None

@@ -107,6 +107,7 @@ def run_worker(app: Penstock, settings: WorkerSettings, pulse: Pulse | None) -> 
         on_beat=lambda longest_s: None if pulse is None else pulse.beat(longest_s),
         on_worn=lambda why: None if pulse is None else pulse.ask_for_successor(why),
         middlewares=app.middlewares,
+        hooks=app.hooks,
     )
     if pulse is not None:
         pulse.introduce(app.address, settings.consumer_id, settings.queues, settings.lease_s)

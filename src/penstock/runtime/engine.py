@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from penstock.core.job import Delivery
-from penstock.core.settlement import Release
+from penstock.core.settlement import Release, Settlement
 from penstock.core.spec import Lane, TaskSpec
 from penstock.errors import BrokerError
 from penstock.ports.broker import Answer, Beat, Broker, Consumer, Note, Progress, WorkerCard
@@ -72,6 +72,7 @@ class Surroundings:
             none), for the guard.
         on_worn: Called after a beat with the reason for which this process is to be replaced, until it is.
         onion: The application's middleware, None where it has none.
+        on_failed: Told of failures, for hooks; None where no hook wants to know.
     """
 
     pool: ResourcePool
@@ -81,6 +82,7 @@ class Surroundings:
     on_beat: Callable[[float | None], None]
     on_worn: Callable[[str], None]
     onion: Onion | None = None
+    on_failed: Callable[[Settlement, Run | None], None] | None = None
 
 
 class Engine:
@@ -136,7 +138,13 @@ class Engine:
             gate=self._to_gate,
             on_change=self._changed,
             on_unknown=self._unknown,
-            home=Home(settings.max_result, shell_of(settings.app_reference), self.tell),
+            home=Home(
+                settings.max_result,
+                shell_of(settings.app_reference),
+                self.tell,
+                keep_errors=around.on_failed is not None,
+            ),
+            on_failed=around.on_failed,
         )
         self._gate = Gate(
             consumer,

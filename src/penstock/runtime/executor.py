@@ -61,6 +61,7 @@ class Executor:
         on_change: Told whenever something ended or was given back.
         home: What this process offers its runs.
         on_unknown: Told of each job whose task is not registered, for the hint in the log.
+        on_failed: Told of each settlement that may be a failure, with its run where there is one; None for nobody.
 
     Attributes:
         done: Runs that ended in a success since the start.
@@ -80,6 +81,7 @@ class Executor:
         on_change: Callable[[], None],
         on_unknown: Callable[[str], None],
         home: Home,
+        on_failed: Callable[[Settlement, Run | None], None] | None = None,
     ) -> None:
         self._registry = registry
         self._slots = slots
@@ -89,6 +91,7 @@ class Executor:
         self._on_change = on_change
         self._on_unknown = on_unknown
         self._home = home
+        self._on_failed = on_failed
         self._gate_recall: Callable[[float], list[Run]] = lambda mono_before: []
         self._gate_reserved: Callable[[int], int] = lambda slots: 0
         self._lanes: dict[Lane, LaneRunner] = {}
@@ -166,6 +169,9 @@ class Executor:
                 ready.append(prepared)
         if at_once:
             self.failed += len(at_once)
+            if self._on_failed is not None:
+                for each in at_once:
+                    self._on_failed(each, None)
             self._settle(at_once)
         # First, so that the others leave them their slots.
         for run in gated:
@@ -249,6 +255,10 @@ class Executor:
         count = len(finished)
         ended = [finished.popleft() for _ in range(count)]
         self._handed -= count
+        if self._on_failed is not None:
+            for each in ended:
+                if type(each) is not Done and (run := held.get(each.delivery.token)) is not None:
+                    self._on_failed(each, run)
         # What is not held any more was lost, or given back at the end of the grace period.
         settlements = [each for each in ended if held.pop(each.delivery.token, None) is not None]
         done = sum(1 for each in settlements if type(each) is Done)
@@ -334,7 +344,10 @@ class Executor:
             self._held.pop(run.delivery.token, None)
             if run.spec.at_most_once and run.mono_started:
                 dead += 1
-                self._settle([_lost(run.delivery, run.spec.name)])
+                lost = _lost(run.delivery, run.spec.name)
+                if self._on_failed is not None:
+                    self._on_failed(lost, run)
+                self._settle([lost])
             else:
                 given_back += 1
                 self.interrupted += 1 if run.mono_started else 0

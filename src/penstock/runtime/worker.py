@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Final
 
 from penstock.core.spec import TaskSpec
@@ -31,12 +31,14 @@ from penstock.runtime.engine import (
     Engine,
     Surroundings,
 )
+from penstock.runtime.hooks import Hook
 from penstock.runtime.loops import new_event_loop
 from penstock.runtime.onion import Middleware, Onion
 from penstock.runtime.resources import ResourcePool
 from penstock.runtime.service import Backoff, either
 from penstock.runtime.stacks import every_stack
 from penstock.runtime.stopping import Stopping
+from penstock.runtime.telling import Teller
 from penstock.runtime.user_loop import UserLoop
 from penstock.runtime.waking import SignalBell
 from penstock.runtime.worker_settings import WorkerSettings
@@ -46,6 +48,8 @@ log: logging.Logger = logging.getLogger("penstock.worker")
 # Disk or memory may be full: whoever makes room need not start the worker as well. It goes on then, as one that runs.
 NOT_YET: Final = (BrokerUnavailable, BrokerRejected)
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM))
+
+NO_HOOKS: Final[Mapping[str, Sequence[Hook]]] = MappingProxyType({})
 
 
 class Worker:
@@ -60,6 +64,7 @@ class Worker:
             none), for the guard.
         on_worn: Called with the reason for which this process is to be replaced, until it is.
         middlewares: What runs around each job; the first is the outermost.
+        hooks: What is told of failures, and of the worker's start and end, by event.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Worker:
         on_beat: Callable[[float | None], None] = lambda longest_s: None,
         on_worn: Callable[[str], None] = lambda why: None,
         middlewares: Sequence[Middleware] = (),
+        hooks: Mapping[str, Sequence[Hook]] = NO_HOOKS,
     ) -> None:
         self._registry = registry
         self._make_broker = make_broker
@@ -83,6 +89,7 @@ class Worker:
         self._main: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._onion = Onion(middlewares) if middlewares else None
         self._to_user = UserLoop(lambda: self._main.put("loop"))
+        self._teller = Teller(hooks, registry, self._to_user) if any(hooks.values()) else None
         self._user_loop: asyncio.AbstractEventLoop | None = None
         self._user_end: asyncio.Event | None = None
         self._io_loop: asyncio.AbstractEventLoop | None = None
@@ -91,6 +98,7 @@ class Worker:
         self._stopping = Stopping(settings.grace_s)
         self._engine: Engine | None = None
         self._drain_asked = False
+        self._ending = False
         self._begins_quiet = False
         self._owns_process = False
         self._bell: SignalBell | None = None
@@ -109,6 +117,7 @@ class Worker:
 
         Raises:
             BrokerMisconfigured: The broker would lose jobs, so the worker does not start.
+            PenstockError: A hook of the worker's start failed.
         """
         self._owns_process = signals
         if signals:
@@ -201,6 +210,8 @@ class Worker:
     async def _user_main(self) -> None:
         self._user_loop = asyncio.get_running_loop()
         self._user_end = asyncio.Event()
+        if self._ending:  # it was asked for as the worker ended
+            self._user_end.set()
         self._to_user.attach(self._user_loop)
         await self._user_end.wait()
         await self._pool.aclose()
@@ -234,6 +245,8 @@ class Worker:
         self.ready.set()
 
     def _end_main(self) -> None:
+        # First: the loop that is just being made sets and looks the other way round.
+        self._ending = True
         loop, end = self._user_loop, self._user_end
         if loop is not None and end is not None and not loop.is_closed():
             loop.call_soon_threadsafe(end.set)
@@ -244,20 +257,26 @@ class Worker:
             return
         broker = self._make_broker()
         try:
-            consumer = await self._connected(broker)
-            if consumer is None:
+            if not await self._open(broker):
                 return
+            if self._teller is None:
+                await self._serve(broker)
+            elif await self._teller.start(self._stopping.begun):
+                try:
+                    await self._serve(broker)
+                finally:
+                    await self._teller.stop(self._stopping.hurry)
+        finally:
+            await broker.close()
+
+    async def _serve(self, broker: Broker) -> None:
+        consumer = await self._consumer(broker)
+        if consumer is not None:
             self._engine = self._make_engine(broker, consumer)
             self._engine.start(quiet=self._begins_quiet)
             self._is_ready()
             await self._stopping.begun.wait()
             await self._engine.drain()
-        finally:
-            await broker.close()
-
-    async def _connected(self, broker: Broker) -> Consumer | None:
-        """The claim on the jobs, once the broker is there; None when stopped meanwhile."""
-        return await self._consumer(broker) if await self._open(broker) else None
 
     async def _open(self, broker: Broker) -> bool:
         """Connects, waiting for a broker that is not there yet or has no room; False when stopped meanwhile."""
@@ -280,6 +299,7 @@ class Worker:
         return False
 
     async def _consumer(self, broker: Broker) -> Consumer | None:
+        """The claim on the jobs; None when stopped meanwhile."""
         settings = self._settings
         backoff = Backoff("connect")
         while not self._stopping.begun.is_set():
@@ -305,6 +325,7 @@ class Worker:
             on_beat=self._on_beat,
             on_worn=self._on_worn,
             onion=self._onion,
+            on_failed=None if self._teller is None else self._teller.on_failed,
         )
         return Engine(self._registry, broker, consumer, self._card(), self._settings, self._stopping, around)
 

@@ -41,6 +41,12 @@ class _Line:
         self.number = 0
         self.pid = os.getpid()
 
+    def __del__(self) -> None:
+        # Its thread has ended; nobody else could close it, and a web server may start a thread for each request. What a
+        # fork has copied is the parent's.
+        if self.pid == os.getpid():
+            self.way.close()
+
 
 class _UnderWay(NamedTuple):
     """A call that the broker has been sent; ``answer`` waits for what it says."""

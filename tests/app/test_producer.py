@@ -336,3 +336,23 @@ def test_progress_is_told_after_each_slice(app: Penstock) -> None:
         return told
 
     assert asyncio.run(call()) == [SLICE, SLICE + 1]
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="counts open files where the system lists them"
+)
+def test_a_thread_that_ends_takes_its_connection_along(app_on: Penstock) -> None:
+    @app_on.task(name="add")
+    def add(number: int) -> None: ...
+
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    for number in range(20):
+        thread = threading.Thread(target=add.delay, args=(number,))
+        thread.start()
+        thread.join()
+        if number == 1:
+            before = open_files()
+    assert open_files() <= before
+    assert asyncio.run(count(app_on)) == 20

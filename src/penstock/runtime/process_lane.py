@@ -239,7 +239,7 @@ class ProcessLane:
         self._children: set[_Child] = set()
         self._idle: list[_Child] = []
         self._started = 0
-        self.settled = 0
+        self.settled: int = 0
         self._stopping = False
         self._backoff_s = 0.0
         self._mono_retry = 0.0

@@ -186,19 +186,23 @@ def faster(results: Results) -> Iterator[str]:
             ratio = _ratio(results, case, Case(PENSTOCK.key, PENSTOCK.settings[0].name, way, "none"))
             if ratio is not None and ratio < 1:
                 yield f"- Enqueuing {told}: {peer.name}: {plot.figure(1 / ratio)} {TIMES} as fast."
-    for name, told in (("peak_mb", "less memory"), ("start_s", "a quicker first job")):
-        better = [f"{who} {plot.figure(figure)}" for who, figure in _below_ours(results, name)]
+    for name, told, unit in (("peak_mb", "less memory", "MB"), ("start_s", "a quicker first job", "s")):
+        better = list(_below_ours(results, name))
         if better:
-            unit = "MB" if name == "peak_mb" else "s"
-            yield f"- No-op jobs with {told}, in {unit}: {', '.join(better)}."
+            yield f"- No-op jobs with {told}, in {unit}, and Penstock beside it: {', '.join(better)}."
 
 
-def _below_ours(results: Results, name: str) -> Iterator[tuple[str, float]]:
-    for peer, setting in _settings("noop"):
-        own = results.middle(_beside(peer, setting, "noop"), name)
-        theirs = results.middle(Case(peer.key, setting.name, "noop", "none"), name)
-        if own and theirs and theirs < own and peer is not PENSTOCK:
-            yield f"{peer.name}, {setting.name} ({plot.figure(own)} beside it)", theirs
+def _below_ours(results: Results, name: str) -> Iterator[str]:
+    for peer in PEERS:
+        found: list[tuple[float, str]] = []
+        for setting in peer.settings:
+            own = results.middle(_beside(peer, setting, "noop"), name)
+            theirs = results.middle(Case(peer.key, setting.name, "noop", "none"), name)
+            if own and theirs and theirs < own:
+                told = f"{peer.name}, {setting.name}, {plot.figure(theirs)} beside {plot.figure(own)}"
+                found.append((theirs, told))
+        if found:
+            yield min(found)[1]
 
 
 def _bars(results: Results, kind: str, durability: str = "none", name: str = "rate") -> list[plot.Bar]:

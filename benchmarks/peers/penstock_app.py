@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks.peers import marks, settings
 from penstock import Penstock
@@ -31,7 +32,7 @@ else:
         return marks.nap(number, seconds)
 
 
-TASKS = {"noop": noop, "nap": nap}
+TASKS: dict[str, Any] = {"noop": noop, "nap": nap}
 
 
 def enqueue(kind: str, numbers: Sequence[int]) -> None:

@@ -108,6 +108,16 @@ PEERS: tuple[Peer, ...] = (
             kinds=("noop",),
         ),
         Setting(
+            "late",
+            "{bin}/celery -A benchmarks.peers.celery_app worker",
+            os.cpu_count() or 1,
+            LATE,
+            False,
+            "the default with `task_acks_late` and `task_reject_on_worker_lost`",
+            600,
+            kinds=("noop",),
+        ),
+        Setting(
             "best",
             "{bin}/celery -A benchmarks.peers.celery_app worker -P threads -c {c}"
             " --without-gossip --without-mingle --without-heartbeat",

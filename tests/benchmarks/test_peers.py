@@ -203,7 +203,7 @@ class TestPages:
     def test_where_a_library_is_better_is_said(self) -> None:
         told = "\n".join(pages.faster(_results(huey=200_000.0)))
         assert f"No-op jobs: Huey, default: 2 {TIMES} as fast" in told
-        assert "quicker first job, in s: Huey" in told
+        assert "quicker first job, in s, and Penstock beside it: Huey, default, 0.1 beside 0.2." in told
         assert "less memory" not in told
 
     def test_absent_and_failed_are_printed_with_their_reason(self) -> None:

@@ -21,8 +21,8 @@ Written by `{command}` in {minutes:.0f} min. Each library runs in an environment
 Jobs are enqueued beforehand; one worker is started anew for each run and drains them. A job writes the moment of its
 end to a place of its own in a file that all processes share (about 0.1 us; about 2 us in Ruby), and the rate is the
 number of jobs over the time from the first one's start to the last one's end: no library's own counters are asked. All
-systems take turns, {rounds} rounds; figures are medians, with the smallest and the largest run. The number of jobs is
-chosen so that a run takes about {run_s:g} s; one that takes over {cut_s:g} s is cut, and its rate is what was done
+systems take turns, for {rounds} rounds; figures are medians, with the smallest and the largest run. The number of jobs
+is chosen so that a run takes about {run_s:g} s; one that takes over {cut_s:g} s is cut, and its rate is what was done
 until then.
 
 - *Setting*: `default` is what a library's documentation starts, with one worker process where an option says how many;
@@ -50,7 +50,7 @@ def beside(peer: Peer, setting: Setting, kind: str) -> Setting:
     coroutines = "asyncio" in peer.sleep
     if kind != "noop" and setting.name.startswith("best"):
         lane = "coroutines" if coroutines else "threads"
-        return PENSTOCK.setting(f"{lane}, 100 at once, no results")
+        return PENSTOCK.setting(f"100 {lane}")
     if kind != "noop" or setting.results:
         return PENSTOCK.setting("coroutines" if coroutines else "default")
     return PENSTOCK.setting("coroutines, no results" if coroutines else "no results")

@@ -11,10 +11,10 @@ from xml.sax.saxutils import escape
 Scale = Literal["linear", "logarithmic"]
 
 _WIDTH = 860
-_LABEL_PX, _VALUE_PX, _MARGIN_PX = 300, 150, 16
+LABEL_PX, _VALUE_PX, _MARGIN_PX = 250, 90, 16
 _LINE_PX, _BAR_PX = 24, 15
 _TOP_PX, _BOTTOM_PX = 66, 34
-_BARS_PX = _WIDTH - _LABEL_PX - _VALUE_PX - 2 * _MARGIN_PX
+_BARS_PX = _WIDTH - LABEL_PX - _VALUE_PX - 2 * _MARGIN_PX
 # Both sets reach a contrast of 4.5 to 1 for text on their ground, and 3 to 1 for bars.
 _STYLE = """\
 .ground { fill: #ffffff; } .ink { fill: #1f2933; } .faint { fill: #52606d; } .line { stroke: #cbd2d9; }
@@ -24,7 +24,9 @@ _STYLE = """\
 .bar { fill: #7b8794; } .ours { fill: #3ebd93; } .range { stroke: #e4e7eb; }
 }
 text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; }
-.title { font-size: 17px; font-weight: 600; } .strong { font-weight: 600; }"""
+.title { font-size: 17px; font-weight: 600; } .strong { font-weight: 600; }
+.figure { paint-order: stroke; stroke-width: 5px; stroke-linejoin: round; stroke: #ffffff; }
+@media (prefers-color-scheme: dark) { .figure { stroke: #16191d; } }"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def bars(title: str, unit: str, lines: Sequence[Bar], scale: Scale) -> str:
         f'<text class="ink title" x="{_MARGIN_PX}" y="28">{escape(title)}</text>',
         f'<text class="faint" x="{_MARGIN_PX}" y="49">{reading}</text>',
     ]
-    left, bottom = _MARGIN_PX + _LABEL_PX, height - _BOTTOM_PX
+    left, bottom = _MARGIN_PX + LABEL_PX, height - _BOTTOM_PX
     for tick in axis.ticks():
         x = left + axis.px(tick)
         parts.append(
@@ -108,7 +110,7 @@ def _bar(bar: Bar, axis: _Axis, left: int, top: int) -> str:
         f'height="{_BAR_PX}" rx="2"/>'
         f'<line class="range" x1="{left + axis.px(bar.least):.1f}" x2="{left + axis.px(bar.most):.1f}" '
         f'y1="{middle}" y2="{middle}"/>'
-        f'<text class="ink{strong}" x="{left + axis.px(bar.most) + 8:.1f}" y="{text}">{figure(bar.value)}</text>'
+        f'<text class="ink figure{strong}" x="{left + axis.px(bar.most) + 8:.1f}" y="{text}">{figure(bar.value)}</text>'
     )
 
 

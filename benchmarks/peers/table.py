@@ -59,7 +59,7 @@ PENSTOCK = Peer(
             durable=True,
         ),
         Setting(
-            "threads, 100 at once, no results",
+            "100 threads",
             _PENSTOCK + " -c {c}",
             100,
             LATE,
@@ -68,7 +68,7 @@ PENSTOCK = Peer(
             200_000,
         ),
         Setting(
-            "coroutines, 100 at once, no results",
+            "100 coroutines",
             _PENSTOCK + " -c {c}",
             100,
             LATE,
@@ -236,7 +236,6 @@ PEERS: tuple[Peer, ...] = (
             False,
             "a list in place of streams, else the same",
             4000,
-            durable=True,
         ),
     ),
     _python(

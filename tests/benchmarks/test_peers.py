@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.bench import TIMES, Place
 from benchmarks.children import RunFailed
-from benchmarks.peers import command, pages, produce, running
+from benchmarks.peers import command, pages, plot, produce, running
 from benchmarks.peers.marks import Marks
 from benchmarks.peers.peer import KINDS, Peer, Setting
 from benchmarks.peers.results import Case, Results
@@ -157,6 +157,12 @@ class TestTable:
                 assert kind in ours.kinds
                 if kind == "noop":
                     assert ours.results == setting.results
+
+    def test_every_name_has_room_in_a_plot(self) -> None:
+        for peer in ALL:
+            for setting in peer.settings:
+                # In bold, a letter is about 7.5 wide.
+                assert 7.5 * len(f"{peer.name}, {setting.name}") < plot.LABEL_PX
 
     @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.key)
     def test_a_durable_setting_stands_beside_a_durable_one_of_ours(self, peer: Peer) -> None:

@@ -169,7 +169,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--from-json",
         type=Path,
-        help="measure nothing: make tables and plots from an earlier result, such as .cache/peers/latest.json",
+        help="measure nothing: tables and plots of an earlier result, such as .cache/peers/latest.json",
     )
     return parser.parse_args(words)
 

@@ -68,7 +68,7 @@ class Typing:
         folder: Path,
         redis_url: Callable[[], str],
         free_port: Callable[[], int],
-        patience_s: float = 30.0,
+        patience_s: float = 60.0,
     ) -> None:
         self.blocks = blocks(file, name)
         self._patience_s = patience_s

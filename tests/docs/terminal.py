@@ -90,7 +90,7 @@ class Terminal:
     """
 
     def __init__(
-        self, folder: Path, scratch: Path, environment: Mapping[str, str], patience_s: float = 30.0
+        self, folder: Path, scratch: Path, environment: Mapping[str, str], patience_s: float = 60.0
     ) -> None:
         self.programs: list[Program] = []
         self._scratch = scratch

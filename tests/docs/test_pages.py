@@ -16,6 +16,8 @@ PAGES: Final = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in ROO
 MOST_LEFT_OUT: Final = 6
 
 
+# A page starts a dozen programs; on a busy machine that takes a while, and each wait on the way has its own bound.
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     Typing(ROOT / page, page, tmp_path, lambda: request.getfixturevalue("redis_url"), free_port).run()

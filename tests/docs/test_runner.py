@@ -29,7 +29,7 @@ def add(x: int, y: int) -> int:
 
 @pytest.fixture
 def read(tmp_path: Path):
-    def read(text: str, patience_s: float = 30.0) -> None:
+    def read(text: str, patience_s: float = 60.0) -> None:
         page = tmp_path / "page.md"
         page.write_text(text)
         Typing(page, "page.md", tmp_path, lambda: "redis://127.0.0.1:6379/0", free_port, patience_s).run()

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from penstock import __version__
 from penstock.core.options import seconds
@@ -277,4 +277,4 @@ def _warn_unknown(name: str) -> None:
     log.warning("no task %r here, so its jobs wait for a worker whose application defines it", name)
 
 
-__all__: Final = ["EmbeddedWorker", "WorkerBlock"]
+__all__ = ["EmbeddedWorker", "WorkerBlock"]

@@ -59,6 +59,7 @@ KNOWN: Final[dict[str, _Known]] = {
     "grace": _Known(float, 25.0, "seconds that running jobs have when a worker stops", 0),
     "max_jobs_per_process": _Known(int, 0, "jobs after which a process is replaced; 0: no limit", 0),
     "max_memory_mb": _Known(int, 0, "megabytes above which a process is replaced; 0: no limit", 0),
+    "run_dir": _Known(str, "", "folder of the workers' heartbeat files; empty: one of this user's"),
     "guard": _Known(bool, True, "a helper process keeps the lease while code holds the GIL"),
     "strict": _Known(bool, False, "refuse to start where the broker's settings are warned about"),
     "loglevel": _Known(str, "info", "how much is logged", choices=LEVELS),

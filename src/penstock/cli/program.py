@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "pause": "Keep workers from taking jobs of a queue.",
     "resume": "Let workers take a paused queue's jobs again.",
     "doctor": "Check the broker; say what to change.",
+    "health": "Whether the workers of this host live.",
     "config": "Every setting, its value and where it came from.",
     "completion": "What a shell needs to complete what is typed.",
 }

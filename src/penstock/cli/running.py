@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from penstock.app import Penstock
     from penstock.runtime.guard import Pulse
+    from penstock.runtime.heartbeat import Heartbeat
     from penstock.runtime.worker_settings import WorkerSettings
 
 log: logging.Logger = logging.getLogger("penstock.worker")
@@ -99,19 +100,57 @@ def run_worker(app: Penstock, settings: WorkerSettings, pulse: Pulse | None) -> 
     """Runs one worker on this thread until it is stopped; returns the exit code."""
     from penstock.runtime.worker import Worker
 
+    heartbeat = open_heartbeat(app, settings)
+
+    def on_beat(longest_s: float | None) -> None:
+        if pulse is not None:
+            pulse.beat(longest_s)
+        if heartbeat is not None:
+            heartbeat.beat(worker.state)
+
     worker = Worker(
         app.tasks,
         app.connect,
         settings,
         on_unknown=lambda name: warn_unknown(app, name),
-        on_beat=lambda longest_s: None if pulse is None else pulse.beat(longest_s),
+        on_beat=on_beat,
         on_worn=lambda why: None if pulse is None else pulse.ask_for_successor(why),
         middlewares=app.middlewares,
         hooks=app.hooks,
     )
     if pulse is not None:
         pulse.introduce(app.address, settings.consumer_id, settings.queues, settings.lease_s)
-    return worker.run()
+    try:
+        return worker.run()
+    finally:
+        if heartbeat is not None:
+            heartbeat.end()
+
+
+def open_heartbeat(app: Penstock, settings: WorkerSettings) -> Heartbeat | None:
+    """Where the worker says for ``penstock health`` that it lives; None where there is no place that nobody asked for.
+
+    Raises:
+        ConfigError: The folder that the settings name cannot be written.
+    """
+    from penstock.runtime.heartbeat import Heartbeat, open_folder
+
+    given: str = app.settings["run_dir"]
+    try:
+        folder = open_folder(given)
+    except ConfigError as error:
+        if given:
+            raise ConfigError(f"run_dir (PENSTOCK_RUN_DIR): {error}") from error
+        log.info("penstock health cannot see this worker (%s); set PENSTOCK_RUN_DIR to a folder that it may write",
+                 error)  # fmt: skip
+        return None
+    told = {
+        "id": settings.consumer_id,
+        "app": app.name,
+        "broker": app.address.shown(),
+        "lease_s": settings.lease_s,
+    }
+    return Heartbeat(folder, told, lambda line: log.warning("%s", line))
 
 
 def run_processes(app: Penstock, settings: WorkerSettings) -> int:

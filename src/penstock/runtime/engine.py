@@ -298,10 +298,14 @@ class Engine:
             notes.append(self._progress.popitem()[1])
         return notes
 
+    @property
+    def state(self) -> str:
+        """running, quiet or stopping."""
+        return "stopping" if self._stopping.asked else "quiet" if self._feeder.quiet else "running"
+
     def _card(self) -> WorkerCard:
         executor = self._executor
-        state = "stopping" if self._stopping.asked else "quiet" if self._feeder.quiet else "running"
-        now: dict[str, Any] = {"state": state, "running": len(executor.running()), "lost": self._lost}
+        now: dict[str, Any] = {"state": self.state, "running": len(executor.running()), "lost": self._lost}
         return msgspec.structs.replace(self._first_card, **now, done=executor.done, failed=executor.failed)
 
     def _pulse(self) -> None:

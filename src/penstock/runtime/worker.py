@@ -110,6 +110,11 @@ class Worker:
         """The random incarnation of this worker; it is the consumer's."""
         return self._settings.consumer_id
 
+    @property
+    def state(self) -> str:
+        """running, quiet or stopping; starting while it has not reached its broker."""
+        return "starting" if self._engine is None else self._engine.state
+
     # --- the main thread
 
     def run(self, *, signals: bool = True) -> int:

@@ -77,8 +77,7 @@ def test_nothing_said_is_answered_with_help(plain: Shell) -> None:
     ("words", "expected"),
     [
         (["wokrer"], "No such command 'wokrer'"),
-        (["worker", "--reload", "tasks"], "No such option '--reload'"),
-        (["worker", "--max-jobs-per-process", "3"], "No such option"),
+        (["worker", "--relaod", "tasks"], "No such option '--relaod'"),
         (["-A", "tasks", "worker", "other"], "two applications are named: -A tasks and other"),
         (["-A"], "Option '-A' requires an argument"),
         (["workers", "1234"], "what shall worker 1234 do?"),

@@ -72,7 +72,7 @@ def failed(run: Run, error: BaseException) -> Settlement:
     """The settlement of a run that ended in ``error``."""
     delivery = run.delivery
     asked = run.ask
-    _trim(error)
+    trim(error)
     if isinstance(error, asyncio.CancelledError) and asked is not None:
         if asked is Ask.CANCEL:
             return Cancelled(delivery)
@@ -100,7 +100,7 @@ def failed(run: Run, error: BaseException) -> Settlement:
             return _again_or_dead(run, error)
 
 
-def _trim(error: BaseException) -> None:
+def trim(error: BaseException) -> None:
     """Takes the frames of the worker out of its traceback, where others follow: the reader wants the task's."""
     for each in (error, error.__context__):  # the job's own error, where closing its resources failed too
         if each is not None:

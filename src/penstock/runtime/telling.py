@@ -22,6 +22,7 @@ from penstock.core.spec import TaskSpec
 from penstock.errors import PenstockError
 from penstock.runtime.hooks import FAILURES, Hook, events_of, failed_job
 from penstock.runtime.onion import is_async, name_of
+from penstock.runtime.outcome import trim
 from penstock.runtime.run import Run
 from penstock.runtime.user_loop import UserLoop
 
@@ -84,6 +85,8 @@ class _Call:
             self._task.cancel()
 
     def _end(self, error: BaseException | None) -> None:
+        if error is not None:
+            trim(error)
         with contextlib.suppress(RuntimeError):  # the worker has ended
             self._loop.call_soon_threadsafe(self._set, error)
 

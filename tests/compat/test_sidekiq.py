@@ -231,7 +231,10 @@ def test_bases_hand_their_options_down(app: Penstock) -> None:
     class Urgent(Concrete, name="urgent", priority=9, queue=None):
         pass
 
-    assert set(app.tasks) == {"concrete", "urgent"}
+    class Unnamed(Urgent):
+        pass
+
+    assert set(app.tasks) == {"concrete", "urgent", f"{__name__}.{Unnamed.__qualname__}"}
     spec, urgent = app.tasks["concrete"], app.tasks["urgent"]
     assert (spec.queue, spec.retry.attempts, spec.tags, spec.priority) == ("mail", 3, ("x",), 3)
     assert (urgent.queue, urgent.retry.attempts, urgent.tags, urgent.priority) == (None, 3, ("x",), 9)

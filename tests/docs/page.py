@@ -154,7 +154,7 @@ class Typing:
     def _console(self, block: Block, terminal: Terminal) -> None:
         for offset, command, shown in _typed(block.text):
             place = f"{block.page}:{block.line + offset}"
-            ready = next((said for kind, said in _READY.items() if re.match(kind, _bare(command))), None)
+            ready = _ready(command)
             if not command:
                 self._hear(place, shown, terminal)
             elif ready is None:
@@ -281,9 +281,12 @@ def _typed(text: str) -> list[tuple[int, str, str]]:
     return found
 
 
-def _bare(command: str) -> str:
-    """The command without the variables that are set before it."""
-    return re.sub(r"^(?:\w+=(?:'[^']*'|\S*) +)+", "", command)
+def _ready(command: str) -> str | None:
+    """What a program that goes on says when it is ready; None of any other command, and of one put behind by ``&``."""
+    bare = re.sub(r"^(?:\w+=(?:'[^']*'|\S*) +)+", "", command)  # without the variables that are set before it
+    if re.search(r"(?<![&>])&(?![&>])", bare):
+        return None
+    return next((said for kind, said in _READY.items() if re.match(kind, bare)), None)
 
 
 def _replaced(text: str, ports: Mapping[str, str]) -> str:

@@ -18,7 +18,9 @@ from typing import IO, Final
 POLL_S: Final = 0.01
 
 # Ends what still runs when the shell ends, however that comes.
-_BEGIN: Final = "trap 'for group in $(jobs -p); do kill -KILL -- \"-$group\" 2>/dev/null; done' EXIT\n"
+_BEGIN: Final = """
+trap 'for job in $(jobs -p); do kill -KILL -- "-$job" || kill -KILL "$job"; done 2>/dev/null' EXIT
+"""
 
 
 class Failed(Exception):

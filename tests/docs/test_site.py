@@ -89,14 +89,12 @@ def test_what_is_missing_breaks_the_build(project: Path, wrong: str, said: list[
 
 def test_every_public_name_is_in_the_reference() -> None:
     reference = "".join(page.read_text() for page in (ROOT / "docs/reference").glob("*.md"))
-    errors = {name for name in vars(penstock.errors) if name in penstock.__all__}
-    missing = (
-        set(penstock.__all__) - errors - set(re.findall(r"::: penstock\.(\w+)$", reference, re.MULTILINE))
-    )
+    documented = set(re.findall(r"::: penstock\.(\w+)$", reference, re.MULTILINE))
     # A version and a place holder have no docstring of their own; the page says what they are.
+    missing = set(penstock.__all__) - set(vars(errors)) - documented
     assert missing == {"__version__", "INJECTED"}
     assert "::: penstock.errors" in reference
-    assert all(f"`{name}`" in reference for name in missing)
+    assert all(name in reference for name in missing)
 
 
 def test_every_page_is_in_the_navigation() -> None:

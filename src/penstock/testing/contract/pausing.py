@@ -146,15 +146,18 @@ class PauseContract(ContractBase):
 
     @case("inspect")
     async def test_what_is_due_in_a_paused_queue_is_nobodys_business(self, bench: Bench) -> None:
-        consumer = await bench.consumer("q", "r")
+        consumers = [await bench.consumer("q", "r"), await bench.consumer("r", "q")]
         await bench.put("sooner", delay_s=50)
         await bench.put("later", queue="r", delay_s=100)
         await bench.inspector.pause(["q"])
-        assert (await consumer.fetch(10, MAX_BYTES, 0)).next_due_s == pytest.approx(100, abs=20)
-        bench.shift(60)
-        assert (await consumer.fetch(10, MAX_BYTES, 0)).next_due_s == pytest.approx(40, abs=20)
+        for left_s in (100, 40):
+            for consumer in consumers:
+                fetched = await consumer.fetch(10, MAX_BYTES, 0)
+                assert fetched.next_due_s == pytest.approx(left_s, abs=20)
+            bench.shift(60)
+        assert names(await bench.take(consumers[0])) == ["later"]
         await bench.inspector.resume(["q"])
-        assert names(await bench.take(consumer)) == ["sooner"]
+        assert names(await bench.take(consumers[1])) == ["sooner"]
 
     # Waiting
 
@@ -209,11 +212,11 @@ class PauseContract(ContractBase):
         consumer = await bench.consumer()
         await bench.inspector.pause(["q"])
         ids = await bench.put("far", delay_s=1000)
-        await bench.put("near", delay_s=0.3)
+        await bench.put("near", delay_s=0.2)
         fetch = asyncio.create_task(consumer.fetch(10, MAX_BYTES, LONG_S))
         await asyncio.sleep(0.1)
         await bench.inspector.resume(["q"])
         began = time.monotonic()
         assert names((await fetch).deliveries) == ["near"]
-        assert time.monotonic() - began < 0.3 + _WOKEN_S
+        assert time.monotonic() - began < _WOKEN_S  # the look of once a second comes later
         assert list(await bench.inspector.change(ids, Retried())) == ids

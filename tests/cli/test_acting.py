@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import subprocess
+from collections.abc import AsyncIterator
 
 import pytest
 
-from penstock.brokers import address, connect_blocking
+from penstock.brokers import address, connect, connect_blocking, inspector
+from penstock.cli.asking import Opened
+from penstock.cli.workers import Answered, answers
 from penstock.core.job import Job, Origin
 from penstock.ids import new_id
 from penstock.listing import SLICE
+from penstock.ports.broker import WorkerCard
 from tests.cli.shell import PATIENCE_S, PENSTOCK, Shell
 
 
@@ -96,6 +101,62 @@ def test_too_large_a_body_is_refused(plain: Shell) -> None:
     assert said.code == 1
     assert "above max_body=500" in said.err
     assert "xxx" not in said.err
+
+
+def rows(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def test_a_file_of_jobs(shell: Shell) -> None:
+    shell.write("rows.jsonl", rows("[1]", '{"user_id": 2}', "[3]"))
+    said = shell("-A", "tasks", "enqueue", "tasks.send", "--many", "rows.jsonl", "--tag", "x")
+    assert (said.code, said.out, said.err) == (0, "enqueued 3 jobs\n", "")
+    said = shell("enqueue", "tasks.send", "--many", "-", "--queue", "mail", "--json", input="[4]")
+    assert (said.code, said.json()) == (0, {"stored": 1})
+    ran = shell("-A", "tasks", "worker", "--burst").out
+    assert {line for line in ran.splitlines() if line.startswith("sending")} == {
+        "sending 1",
+        "sending 2",
+        "sending 3",
+        "sending 4",
+    }
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected", "stored"),
+    [
+        (["[1]"] * 600 + ['["secret"]'], "rows.jsonl, line 601: tasks.send: argument 'user_id': expected int", 500),
+        (["[1]", "", "[2]"], "rows.jsonl, line 2: tasks.send: the arguments are no JSON array or object", 0),
+        (["[1]", "[1, 2]"], "rows.jsonl, line 2: tasks.send: ", 0),
+    ],
+)  # fmt: skip
+def test_a_line_that_does_not_fit_stops_it(
+    shell: Shell, lines: list[str], expected: str, stored: int
+) -> None:
+    shell.enqueue("tasks.add", 1, 2)
+    shell.write("rows.jsonl", rows(*lines))
+    said = shell("-A", "tasks", "enqueue", "tasks.send", "--many", "rows.jsonl")
+    assert (said.code, said.out) == (2, "")
+    assert expected in said.err
+    assert f"stopped: the first {stored} lines of rows.jsonl stored\n" in said.err
+    assert "secret" not in said.err
+    counts = {each["queue"]: each["ready"] for each in shell("queues", "--json").json()}
+    assert counts.get("mail", 0) == stored
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--many", "rows.jsonl", "[1]"], "the arguments stand in the file"),
+        (["--many", "rows.jsonl", "--job-id", "x"], "--job-id names one job"),
+        (["--many", "none.jsonl"], "--many none.jsonl: No such file or directory"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_2(plain: Shell, words: list[str], expected: str) -> None:
+    plain.write("rows.jsonl", "[1]\n")
+    said = plain("enqueue", "tasks.send", *words)
+    assert (said.code, said.out) == (2, "")
+    assert expected in said.err
 
 
 # --- retry
@@ -378,3 +439,50 @@ def test_an_order_that_nobody_hears_expires(shell: Shell) -> None:
         said = shell("workers", card["id"], "quiet", "--wait", "0.3")
         assert (said.code, said.out) == (1, "")
         assert "has not answered in 0.3 s; the order is void" in said.err
+
+
+def test_orders_to_several_workers(shell: Shell) -> None:
+    with shell.worker(), shell.worker():
+        ids = sorted(card["id"] for card in shell("workers", "--json").json())
+        told = shell("workers", *ids, "quiet", "--json")
+        assert told.code == 0
+        assert sorted(told.json(), key=lambda each: each["id"]) == [
+            {"id": id, "verb": "quiet", "done": True, "answer": "quiet: takes nothing new"} for id in ids
+        ]
+        assert {card["state"] for card in shell("workers", "--json").json()} == {"quiet"}
+        said = shell("workers", "--all", "resume")
+        assert (said.code, said.err) == (0, "")
+        assert set(said.out.splitlines()) == {f"{id[:13]}  running" for id in ids}
+
+
+@pytest.mark.parametrize(("verb", "done"), [("quiet", False), ("stop", True)])
+def test_a_worker_that_ends_before_it_answers(verb: str, done: bool) -> None:
+    """Who waits is told at once, and one that was to stop has done so."""
+
+    async def order() -> list[Answered]:
+        where = address(f"memory://{new_id()}")
+        broker = connect(where)
+        await broker.open()
+        card = WorkerCard(new_id(), "shop")
+        consumer = await broker.consumer(["default"], window=1, lease_s=15, card=card, id=card.id)
+        opened = Opened(broker, inspector(broker), [])
+        stored = await opened.inspector.command(card.id, verb, 600)
+        waiting = asyncio.ensure_future(_collected(answers(opened, {card.id: stored}, verb, 600)))
+        await asyncio.sleep(0)
+        await consumer.close()
+        told = await asyncio.wait_for(waiting, PATIENCE_S)
+        await broker.close()
+        return told
+
+    (told,) = asyncio.run(order())
+    assert (told.verb, told.done, told.answer) == (verb, done, f"worker {told.id} has stopped meanwhile")
+
+
+async def _collected(told: AsyncIterator[Answered]) -> list[Answered]:
+    return [each async for each in told]
+
+
+def test_no_worker_to_be_ordered(shell: Shell) -> None:
+    shell.enqueue("tasks.add", 1, 2)
+    assert shell("workers", "--all", "quiet").out == "no worker is running\n"
+    assert shell("workers", "--all", "quiet", "--json").out == "[]\n"

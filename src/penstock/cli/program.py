@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "resume": "Let workers take a paused queue's jobs again.",
     "doctor": "Check the broker; say what to change.",
     "health": "Whether the workers of this host live.",
+    "bench": "Measure this machine and this broker.",
     "config": "Every setting, its value and where it came from.",
     "completion": "What a shell needs to complete what is typed.",
 }

@@ -125,7 +125,7 @@ async def _order(opened: Opened, ids: Sequence[str], verb: str, wait_s: float, a
     there = await opened.inspector.workers()
     cards = list({card.id: card for card in (_find(there, id) for id in ids)}.values()) if ids else there
     orders = {card.id: await opened.inspector.command(card.id, verb, wait_s) for card in cards}
-    told = [answer async for answer in _answers(opened, orders, verb, wait_s)]
+    told = [answer async for answer in answers(opened, orders, verb, wait_s)]
     if as_json:
         print_json(told)
     elif not told:
@@ -138,7 +138,7 @@ async def _order(opened: Opened, ids: Sequence[str], verb: str, wait_s: float, a
     return Exit.DONE if all(each.done for each in told) else Exit.FAILED
 
 
-async def _answers(
+async def answers(
     opened: Opened, orders: dict[str, str], verb: str, wait_s: float
 ) -> AsyncIterator[Answered]:
     """What becomes of each order, as it is known."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, assert_type
 
-from penstock import CurrentJob, JobHandle, JobProgress, JobState, Penstock, RetryLater, current_job
+from penstock import Call, CurrentJob, JobHandle, JobProgress, JobState, Penstock, RetryLater, current_job
 
 app = Penstock("typed", broker="memory://typed")
 
@@ -76,6 +76,12 @@ def inside(count: int) -> None:
 
 @app.middleware
 async def timed(job: CurrentJob, call: Callable[[], Awaitable[Any]]) -> Any:
+    return await call()
+
+
+@app.middleware
+async def named(job: CurrentJob, call: Call) -> Any:
+    assert_type(job.attempt, int)
     return await call()
 
 

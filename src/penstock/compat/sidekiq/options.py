@@ -57,7 +57,7 @@ _SIDEKIQ_OPTIONS: Final = {
 SIDEKIQ_ATTRIBUTES: Final = {
     "sidekiq_options": "the options stand in the class line: class {name}(Job, app=app, queue=..., retry=...)",
     "sidekiq_retry_in": "the wait is retry=Retry(attempts=..., delay=FUNCTION) in the class line",
-    "sidekiq_retries_exhausted": "look at the dead set with: penstock dead",
+    "sidekiq_retries_exhausted": 'a function that hears of every dead job is @app.on("job_failed")',
 }
 
 

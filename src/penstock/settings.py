@@ -23,7 +23,7 @@ _FALSE: Final = frozenset({"0", "false", "no", "off"})
 _PREFIX: Final = "PENSTOCK_"
 # Variables of ours that are no settings, and those that Kubernetes gives everybody beside a service named "penstock".
 _NO_SETTINGS: Final = re.compile(
-    r"PENSTOCK_(SUPERVISED|PYTHON|TEST_\w+|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)"
+    r"PENSTOCK_(SUPERVISED|RELOADED|PYTHON|TEST_\w+|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)"
 )
 # Names that this process has said something about.
 _said: set[str] = set()

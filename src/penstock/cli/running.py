@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from penstock import __version__
 from penstock.cli import connect
@@ -14,7 +16,7 @@ from penstock.cli.target import Target
 from penstock.core import spec
 from penstock.core.queue_list import QueueList, read_queue_list
 from penstock.errors import ConfigError
-from penstock.settings import unsaid
+from penstock.settings import Settings, unsaid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from penstock.runtime.guard import Pulse
     from penstock.runtime.heartbeat import Heartbeat
     from penstock.runtime.worker_settings import WorkerSettings
+
+# How a worker is told that it ends with its watcher.
+RELOADED: Final = "PENSTOCK_RELOADED"
 
 log: logging.Logger = logging.getLogger("penstock.worker")
 
@@ -33,6 +38,16 @@ def run(target: Target) -> int:
     Raises:
         ConfigError: The application cannot be loaded, or a setting cannot work.
     """
+    watched = target.given.pop("reload_dirs", ())
+    if target.given.pop("reload", False):
+        return run_reloading(target, watched)
+    if watched:
+        raise ConfigError("--reload-dir says what --reload watches; give that too")
+    reloader = os.environ.pop(RELOADED, "")
+    if reloader:
+        from penstock.runtime.orphan import die_with
+
+        die_with(int(reloader))
     burst = bool(target.given.pop("burst", False))
     queues: str | None = target.given.get("queues")
     if queues is not None:
@@ -60,6 +75,19 @@ def run(target: Target) -> int:
         pulse.close()
         pulse = None
     return run_processes(app, settings) if several else run_worker(app, settings, pulse)
+
+
+def run_reloading(target: Target, folders: Sequence[str]) -> int:
+    """Runs a worker as a child, and another whenever a Python file has changed; returns the exit code."""
+    from penstock.cli.reloading import run, without_reload
+
+    if target.pulse is not None:
+        target.pulse.close()
+    if target.reference is None:
+        raise ConfigError("which application? name it: penstock -A MODULE worker --reload")
+    set_up_output(Settings(Path.cwd(), None, target.command_line)["loglevel"])
+    argv = [sys.executable, "-m", "penstock", *without_reload(sys.argv[1:])]
+    return run(argv, target.reference, folders)
 
 
 def run_quick(found: dict[str, str | bool], pulse: Pulse | None) -> int:

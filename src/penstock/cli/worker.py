@@ -30,6 +30,9 @@ from penstock.cli.words import words
 )
 @click.option("--max-memory-mb", metavar="MB", help="Replace a process that has grown so large [no limit].")
 @click.option("--burst", is_flag=True, help="Stop when nothing is ready.")
+@click.option("--reload", is_flag=True, help="Restart when a .py file changes (penstock[reload]).")
+@click.option("--reload-dir", "reload_dirs", multiple=True, metavar="FOLDER",
+              help="Watch it in place of the application's folder.")  # fmt: skip
 @click.option(
     "--guard/--no-guard", default=None, help="A process keeps the lease while code holds the GIL [on]."
 )
@@ -37,7 +40,8 @@ from penstock.cli.words import words
 def command(target: Target, /, application: str | None, **given: Any) -> int:
     """Run jobs until told to stop: penstock -A tasks worker, or penstock worker tasks:app.
 
-    SIGTERM and SIGINT drain, a second one stops at once; SIGTSTP takes nothing new; SIGUSR1 prints every stack.
+    SIGTERM and SIGINT drain, a second one stops at once; SIGTSTP takes nothing new; SIGUSR1 prints every stack;
+    SIGHUP restarts the worker processes of --processes one by one.
     """
     from penstock.cli.running import run
 

@@ -153,8 +153,8 @@ def test_without_watchfiles(plain: Shell) -> None:
 
 
 def test_the_command_line_of_the_worker() -> None:
-    words = "-A live worker --reload --reload-dir a --reload-dir=b -c 2".split()
-    assert without_reload(words) == "-A live worker -c 2".split()
+    words = ["-A", "live", "worker", "--reload", "--reload-dir", "a", "--reload-dir=b", "-c", "2"]
+    assert without_reload(words) == ["-A", "live", "worker", "-c", "2"]
 
 
 def test_the_folder_of_an_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

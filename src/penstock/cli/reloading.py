@@ -10,15 +10,14 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from penstock.cli.running import RELOADED
 from penstock.errors import ConfigError
 from penstock.runtime.ended import signal_name
+from penstock.runtime.orphan import RELOADED
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from penstock import __version__
 from penstock.cli import connect
@@ -16,6 +16,7 @@ from penstock.cli.target import Target
 from penstock.core import spec
 from penstock.core.queue_list import QueueList, read_queue_list
 from penstock.errors import ConfigError
+from penstock.runtime.orphan import RELOADED, die_with
 from penstock.settings import Settings, unsaid
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from penstock.runtime.guard import Pulse
     from penstock.runtime.heartbeat import Heartbeat
     from penstock.runtime.worker_settings import WorkerSettings
-
-# How a worker is told that it ends with its watcher.
-RELOADED: Final = "PENSTOCK_RELOADED"
 
 log: logging.Logger = logging.getLogger("penstock.worker")
 
@@ -45,8 +43,6 @@ def run(target: Target) -> int:
         raise ConfigError("--reload-dir says what --reload watches; give that too")
     reloader = os.environ.pop(RELOADED, "")
     if reloader:
-        from penstock.runtime.orphan import die_with
-
         die_with(int(reloader))
     burst = bool(target.given.pop("burst", False))
     queues: str | None = target.given.get("queues")

@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Final
 
+# How a worker is told the process id of the watcher that it ends with (--reload).
+RELOADED: Final = "PENSTOCK_RELOADED"
 _LOOK_EVERY_S: Final = 0.5
 _PR_SET_PDEATHSIG: Final = 1
 _SIGKILL: Final = 9

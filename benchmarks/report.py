@@ -116,7 +116,8 @@ _HOW = """\
 Written by `{command}` in {minutes:.0f} min. Penstock and the *limit* (a bare loop that fetches, decodes, calls and
 settles without any engine; the driver alone where a producer is measured) take turns in one run. Figures are medians of
 {runs} runs of at least {run_s:g} s, and of more runs where one is short by nature. A run in which not every job ran
-exactly once has no figure.
+exactly once has no figure. `scripts/bench peers` measures other libraries at the same work: a section
+of its own, below.
 """
 _PEERS = """\
 ## Other libraries

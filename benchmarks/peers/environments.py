@@ -51,7 +51,13 @@ def _uv(*arguments: str) -> None:
     except subprocess.TimeoutExpired:
         raise Absent(f"`uv {arguments[0]}` did not end within {_MADE_WITHIN_S:g} s") from None
     if done.returncode:
-        raise Absent(f"its pins cannot be installed: {' '.join(done.stderr.split())[:400]}")
+        raise Absent(f"its pins cannot be installed: {told(done.stderr)}")
+
+
+def told(error: str) -> str:
+    """What an installer said, fit to be published: in one line, without addresses and the place of this checkout."""
+    text = re.sub(r"\w+://[^\s`'\"]+", "(an address)", error.replace(str(ROOT), "."))
+    return " ".join(text.split())[:400]
 
 
 def _index() -> dict[str, str]:

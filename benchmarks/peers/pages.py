@@ -137,7 +137,9 @@ def _enqueued(results: Results) -> Iterator[str]:
         for way in _WAYS:
             case = Case(peer.key, peer.settings[0].name, way, "none")
             ours = Case(PENSTOCK.key, PENSTOCK.settings[0].name, way, "none")
-            cells += [_rate(results, case), _times(_ratio(results, case, ours))]
+            # Where there is no such call, the last column says so.
+            rate = "" if results.failed.get(case) == peer.bulk else _rate(results, case)
+            cells += [rate, _times(_ratio(results, case, ours))]
         if any(cells):
             yield _line(peer.name, *cells, peer.bulk)
 

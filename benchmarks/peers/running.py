@@ -228,4 +228,6 @@ def _named(peer: Peer, setting: Setting, log: Path) -> Iterator[None]:
 
 
 def _end(text: str) -> str:
-    return " / ".join(text.split("\n")[-6:])[-600:]
+    """The last lines of an output, without the place of this checkout."""
+    lines = text.replace(str(ROOT), ".").strip().split("\n")
+    return " / ".join(line.strip() for line in lines[-6:])[-600:]

@@ -132,7 +132,7 @@ def where() -> str:
     return threading.current_thread().name
 
 
-@app.task(retry=False, timeout=0.2)
+@app.task(retry=False, timeout=0.5)
 def late() -> str:
     """On a thread, past its timeout."""
     while current_job()._run.ask is None:  # cancelled() would be taken for heeding it
@@ -141,17 +141,17 @@ def late() -> str:
     return "late"
 
 
-@app.task(retry=False, timeout=0.2)
+@app.task(retry=False, timeout=0.5)
 def timed() -> str:
     return "in time"
 
 
-@app.task(retry=False, timeout=0.2)
+@app.task(retry=False, timeout=0.5)
 async def timed_on_loop() -> str:
     return "in time"
 
 
-@app.task(retry=False, timeout=0.2, lane="process")
+@app.task(retry=False, timeout=0.5, lane="process")
 def timed_in_child() -> str:
     return "in time"
 

@@ -138,8 +138,8 @@ def test_the_timeout_reaches_a_middleware_that_hangs(
         job.result(WITHIN_S)
     assert failure.value.cause == "timeout"
     bell.wait("let go")
-    jobs = [do(task).delay() for _ in range(4)]  # more than there are slots
-    assert [job.result(WITHIN_S) for job in jobs] == ["in time < outer"] * 4
+    others = [do(LANES[TIMED.index(task)]).delay("a") for _ in range(3)]  # more than there are slots
+    assert all(other.result(WITHIN_S) for other in others)
 
 
 @each_lane

@@ -392,11 +392,11 @@ PEERS: tuple[Peer, ...] = (
             Setting(
                 "best",
                 "{bin}/sidekiq -r ./benchmarks/peers/sidekiq_app.rb -c {c}",
-                2,
+                1,
                 EARLY,
                 False,
                 "no log of jobs",
-                12000,
+                15000,
                 napping=100,
                 durable=True,
             ),

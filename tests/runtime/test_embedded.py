@@ -145,6 +145,7 @@ async def test_what_runs_ends_when_the_block_is_left() -> None:
 
     with pytest.raises(ZeroDivisionError):  # it drains after an error too
         await block()
+    assert not [thread for thread in threading.enumerate() if thread.name == "penstock-io"]
     assert await job.aresult(timeout=1) == "ended"
     await app.aclose()
 

@@ -9,8 +9,8 @@ In a ``console`` block a line that begins with ``$ `` is typed (``> `` continues
   page goes on once it is ready, and has said what the page shows.
 - A block without ``$ `` is what the last of those programs says next. ``^C`` interrupts it; what follows is the rest.
 
-A reader has Redis on port 6379 and free ports at 8000, 5000 and 1025; here these numbers are replaced by those of the
-test's own server and of ports that are free, in commands and in files, and put back in what is said. ``pip install``
+A reader has Redis at redis://localhost:6379/0, and free ports at 8000, 5000 and 1025; here they are replaced by the
+test's own server and by ports that are free, in commands and in files, and put back in what is said. ``pip install``
 fetches nothing (``pip.sh``).
 """
 
@@ -46,7 +46,8 @@ _READY: Final = {
     r"(?:python -m )?gunicorn\b": "Listening at",
     r"(?:python -m )?aiosmtpd\b": "Server is listening on",
 }
-_PORTS: Final = ("6379", "8000", "5000", "1025")
+_REDIS: Final = "redis://localhost:6379/0"
+_PORTS: Final = ("8000", "5000", "1025")
 
 
 class Typing:
@@ -56,7 +57,7 @@ class Typing:
         file: The page.
         name: What it is called in messages.
         folder: An empty folder.
-        redis_url: Gives the URL of an empty Redis database; called where the page speaks of port 6379.
+        redis_url: Gives the URL of an empty Redis database; called where the page names one.
         free_port: Gives a free port.
         patience_s: Seconds that a command, or what it says, may take.
     """
@@ -76,11 +77,8 @@ class Typing:
         self._folder.mkdir()
         self._scratch.mkdir()
         whole = "".join(block.text for block in self.blocks if block.skipped is None)
-        self._ports: dict[str, str] = {}
-        for port in _PORTS:
-            if re.search(rf"\b{port}\b", whole):
-                ours = re.search(r":(\d+)", redis_url()[8:]) if port == "6379" else None
-                self._ports[port] = ours[1] if ours else str(free_port())
+        self._redis_url = redis_url() if _REDIS in whole else _REDIS
+        self._ports = {port: str(free_port()) for port in _PORTS if re.search(rf"\b{port}\b", whole)}
         self._interpreter: Interpreter | None = None
         self._program: Program | None = None
 
@@ -192,12 +190,11 @@ class Typing:
     # --- ports
 
     def _ours(self, text: str) -> str:
-        return _replaced(text, self._ports)
+        return _replaced(text.replace(_REDIS, self._redis_url), self._ports)
 
     def _theirs(self, text: str) -> str:
-        return _replaced(text, {ours: theirs for theirs, ours in self._ports.items()}).replace(
-            "127.0.0.1:6379", "localhost:6379"
-        )
+        text = text.replace(self._redis_url, _REDIS)
+        return _replaced(text, {ours: theirs for theirs, ours in self._ports.items()})
 
 
 class Interpreter:

@@ -1,4 +1,4 @@
-"""``Penstock``: the tasks of an application, its settings, and its ways to the broker."""
+"""``Penstock``: an application, its settings, and its ways to the broker. What it declares is in ``declaring.py``."""
 
 from __future__ import annotations
 
@@ -10,44 +10,35 @@ import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedIm
 import contextlib
 import logging
 import sys
-import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from penstock import listing
 from penstock.brokers import Address, address, connect, connect_blocking, inspector
 from penstock.clients import Clients
 from penstock.core.job import Enqueued, Job, JobRecord, check_namespace, check_queue_name, queue_of
 from penstock.core.lifecycle import JobState as JobState
-from penstock.core.retry import Retry
-from penstock.core.spec import TASK_OPTIONS, TaskSpec, declare
+from penstock.core.spec import TaskSpec
+from penstock.declaring import Declarations
 from penstock.errors import ConfigError, PenstockError
 from penstock.handle import JobHandle, untyped
 from penstock.listing import JobInfo, WorkerInfo
+from penstock.naming import folder_of, module_name
 from penstock.portal import Portal
 from penstock.ports.broker import Broker
 from penstock.ports.inspector import Inspector, QueueCounts
 from penstock.producer import BlockingEnqueue
-from penstock.runtime.hooks import EVENTS, FailedJob, Hook, check_event, check_hook
-from penstock.runtime.onion import Middleware, check_middleware
-from penstock.runtime.resources import Resource, check
 from penstock.settings import Settings
-from penstock.task import CallOptions, Task, build_job, by_name, call_options
+from penstock.task import CallOptions, build_job, by_name, call_options
 
 if TYPE_CHECKING:
     from penstock.embedded import WorkerBlock
 
-P = ParamSpec("P")
-R = TypeVar("R")
 T = TypeVar("T")
-M = TypeVar("M", bound=Middleware)
-W = TypeVar("W", bound=Callable[[], Any])
-F = TypeVar("F", bound=Callable[[FailedJob, Exception], Any])
 
 log: logging.Logger = logging.getLogger("penstock")
 
@@ -56,7 +47,7 @@ _ON_A_LOOP_TIMEOUT_S: Final = 1.0
 _AT_EXIT_S: Final = 1.0
 
 
-class Penstock:
+class Penstock(Declarations):
     """An application: tasks and the broker that they go through.
 
     Args:
@@ -93,8 +84,8 @@ class Penstock:
             )
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         self.name = name
-        self.module: str = _module_name(frame)
-        self._folder = _folder(frame)
+        self.module: str = module_name(frame)
+        self._folder = folder_of(frame)
         self._code: dict[str, Any] = {
             "broker_url": broker,
             "namespace": namespace,
@@ -106,11 +97,8 @@ class Penstock:
                 enqueue_timeout.total_seconds() if isinstance(enqueue_timeout, timedelta) else enqueue_timeout
             ),
         }
-        self.tasks: dict[str, TaskSpec] = {}
-        self.middlewares: list[Middleware] = []
-        self.hooks: dict[str, list[Hook]] = {event: [] for event in EVENTS}
+        super().__init__()
         self.reference = ""
-        self._lock = threading.Lock()
         self._portal = Portal()
         self._clients = Clients(self)
         self._warned_on_a_loop = False
@@ -137,132 +125,6 @@ class Penstock:
         self.default_queue: str = check_queue_name(settings["default_queue"])
         self.max_body: int = settings["max_body"]
         self._blocking = BlockingEnqueue(lambda: connect_blocking(self.address), settings["enqueue_timeout"])
-
-    # --- tasks
-
-    @overload
-    def task(
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
-    @overload
-    def task(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
-    @overload
-    def task(
-        self,
-        *,
-        name: str | None = None,
-        queue: str | None = None,
-        lane: str | None = None,
-        retry: Retry | int | bool | None = None,
-        timeout: float | timedelta | None = None,
-        expires: float | timedelta | None = None,
-        priority: int = 0,
-        result_ttl: float | timedelta = 3600,
-        delivery: str = "at_least_once",
-        tags: Sequence[str] = (),
-    ) -> _TaskDecorator: ...
-    def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
-        """Registers a function as a task: ``@app.task`` or ``@app.task(...)``.
-
-        Args:
-            function: The function, where the decorator has no options.
-            options: ``name`` (default: ``module.function``), ``queue``, ``lane`` (``"loop"``, ``"thread"`` or
-                ``"process"``; by default the first for ``async def`` and the second for ``def``), ``retry`` (a
-                ``Retry``, a number of attempts, or False), ``timeout`` and ``expires`` (seconds or a timedelta),
-                ``priority`` (0 to 9), ``result_ttl`` (seconds; 0 keeps nothing), ``delivery`` (``"at_least_once"`` or
-                ``"at_most_once"``), ``tags``.
-
-        Raises:
-            ConfigError: An option cannot work, a parameter cannot be carried, or the name is taken.
-        """
-        if function is not None:
-            return self._register(function, options)
-        return partial(self._register, options=options)
-
-    def _register(self, function: Callable[..., Any], options: dict[str, Any]) -> Task[..., Any, Any]:
-        name = options.pop("name", None) or _task_name(function)
-        known = set(TASK_OPTIONS) - {"name"}
-        unknown = {option: value for option, value in options.items() if option not in known}
-        spec = declare(
-            function, name=name, unknown=unknown, **{k: v for k, v in options.items() if k in known}
-        )
-        check(spec)
-        with self._lock:
-            taken = self.tasks.get(name)
-            if taken is not None:
-                where = f"{taken.function.__module__}.{taken.function.__qualname__}"
-                other = f"{function.__module__}.{function.__qualname__}"
-                raise ConfigError(
-                    f"two tasks are named {name!r}: {where} and {other}; give one of them name=..."
-                )
-            self.tasks[name] = spec
-        return Task(self, spec)
-
-    @overload
-    def resource(self, function: Callable[[], AsyncIterator[T]], /) -> Resource[T]: ...
-    @overload
-    def resource(self, function: Callable[[], Iterator[T]], /) -> Resource[T]: ...
-    @overload
-    def resource(self, *, scope: str = "process") -> _ResourceDecorator: ...
-    def resource(self, function: Callable[[], Any] | None = None, *, scope: str = "process") -> Any:
-        """Declares something that tasks share: a generator function that yields it once.
-
-        Args:
-            function: The generator function, sync or async, without parameters.
-            scope: ``"process"`` opens it once in each worker process on first use and closes it when that stops;
-                ``"job"`` opens one for each job.
-
-        Raises:
-            ConfigError: It is not such a function.
-        """
-        if function is not None:
-            return Resource(function, scope)
-
-        def declare_resource(function: Callable[[], Any]) -> Resource[Any]:
-            return Resource(function, scope)
-
-        return declare_resource
-
-    def middleware(self, function: M, /) -> M:
-        """Registers an ``async def`` that runs around each job: ``@app.middleware``.
-
-        It is called with the job (a ``CurrentJob``) and ``call``, an async callable without arguments that runs the
-        rest and gives the task's result. What it returns is the job's result, and what it raises the job's error. The
-        first registered is the outermost. It is for plain functions too, and runs on the worker's event loop then.
-
-        Args:
-            function: ``async def NAME(job, call)``.
-
-        Raises:
-            ConfigError: It is not such a function.
-        """
-        check_middleware(function)
-        self.middlewares.append(function)
-        return function
-
-    @overload
-    def on(self, event: Literal["worker_start", "worker_stop"], /) -> Callable[[W], W]: ...
-    @overload
-    def on(self, event: Literal["attempt_failed", "job_failed"], /) -> Callable[[F], F]: ...
-    def on(self, event: str, /) -> Any:
-        """Registers a function that a worker calls when something happens: ``@app.on("job_failed")``.
-
-        ``worker_start`` and ``worker_stop`` are called with nothing, in each worker process: before its first fetch,
-        where an error keeps the worker from starting, and after its last job. ``attempt_failed`` and ``job_failed`` are
-        called with the job (a ``FailedJob``) and the error, outside the job's slot. Plain functions run on threads of
-        their own, coroutines on the worker's event loop.
-
-        Raises:
-            ConfigError: There is no such event, or the function cannot be called so.
-        """
-        check_event(event)
-
-        def register(function: Any) -> Any:
-            check_hook(event, function)
-            self.hooks[event].append(function)
-            return function
-
-        return register
 
     # --- enqueue
 
@@ -501,54 +363,6 @@ def _close_at_exit() -> None:
         app.close_at_exit()
 
 
-class _TaskDecorator:
-    """The type of ``app.task(...)``: keeps the function's own signature."""
-
-    @overload
-    def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
-    def __call__(self, function: Any, /) -> Any: ...
-
-
-class _ResourceDecorator:
-    """The type of ``app.resource(scope=...)``."""
-
-    @overload
-    def __call__(self, function: Callable[[], AsyncIterator[T]], /) -> Resource[T]: ...
-    @overload
-    def __call__(self, function: Callable[[], Iterator[T]], /) -> Resource[T]: ...
-    def __call__(self, function: Any, /) -> Any: ...
-
-
 def _not_on_a_loop(name: str, twin: str) -> None:
     if asyncio._get_running_loop() is not None:
         raise PenstockError(f"{name}() would stop the running event loop; use: {twin}")
-
-
-def _module_name(frame: FrameType) -> str:
-    name: str = frame.f_globals.get("__name__", "")
-    return _script_name(frame.f_globals) if name == "__main__" else name
-
-
-def _script_name(names: Mapping[str, Any]) -> str:
-    """The module name of a script run as ``__main__``: a worker knows its tasks by that."""
-    spec = names.get("__spec__")
-    if spec is not None and spec.name:
-        return str(spec.name).removesuffix(".__main__")
-    file = names.get("__file__")
-    return Path(file).stem if file else "__main__"
-
-
-def _folder(frame: FrameType) -> Path:
-    file = frame.f_globals.get("__file__")
-    return Path(file).resolve().parent if file else Path.cwd()
-
-
-def _task_name(function: Callable[..., Any]) -> str:
-    module = getattr(function, "__module__", "") or ""
-    if module == "__main__":
-        module = _script_name(vars(sys.modules["__main__"]))
-    return f"{module}.{getattr(function, '__qualname__', type(function).__name__)}"

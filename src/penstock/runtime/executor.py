@@ -1,4 +1,4 @@
-"""From deliveries to settlements: decode, decide, hand to a lane, collect. Never talks to the broker."""
+"""From deliveries to settlements: admit, hand to a lane, collect. Never talks to the broker."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Final, NamedTuple, cast
 
-from penstock.core.codec import Undecodable, decode_envelope
-from penstock.core.job import Delivery, JobError
-from penstock.core.settlement import Cancelled, Cause, Dead, Done, Quarantine, Release, Settlement
+from penstock.core.job import Delivery
+from penstock.core.settlement import Cancelled, Done, Release, Settlement
 from penstock.core.spec import Lane, TaskSpec
-from penstock.errors import ConfigError, InvalidArguments
+from penstock.runtime.admission import Admission, lost
 from penstock.runtime.lanes import LaneRunner
-from penstock.runtime.outcome import failed, unknown
-from penstock.runtime.run import Ask, Home, Run, run_of
+from penstock.runtime.outcome import failed
+from penstock.runtime.run import Ask, Home, Run
 from penstock.runtime.service import either
 
 log: logging.Logger = logging.getLogger("penstock.worker")
@@ -83,14 +82,11 @@ class Executor:
         home: Home,
         on_failed: Callable[[Settlement, Run | None], None] | None = None,
     ) -> None:
-        self._registry = registry
+        self._admission = Admission(registry, max_crashes, home, on_unknown)
         self._slots = slots
-        self._max_crashes = max_crashes
         self._settle = settle
         self._gate = gate
         self._on_change = on_change
-        self._on_unknown = on_unknown
-        self._home = home
         self._on_failed = on_failed
         self._gate_recall: Callable[[float], list[Run]] = lambda mono_before: []
         self._gate_reserved: Callable[[int], int] = lambda slots: 0
@@ -158,7 +154,7 @@ class Executor:
         ready: list[Run] = []
         gated: list[Run] = []
         for delivery in deliveries:
-            prepared = self._prepare(delivery, now)
+            prepared = self._admission.prepare(delivery, now)
             if type(prepared) is not Run:
                 at_once.append(cast("Settlement", prepared))
                 continue
@@ -179,35 +175,6 @@ class Executor:
         self._backlog.extend(ready)
         self._hand_over()
         self._watch()
-
-    def _prepare(self, delivery: Delivery, mono_now: float) -> Run | Settlement:
-        """A run of this delivery, or what becomes of it without one."""
-        try:
-            envelope = decode_envelope(delivery.body)
-        except Undecodable as error:
-            log.error("job %s is quarantined: %s", delivery.id, error)
-            return Quarantine(delivery, str(error))
-        spec = self._registry.get(envelope.task)
-        if spec is None:
-            self._on_unknown(envelope.task)
-            return unknown(delivery, envelope.task)
-        if spec.at_most_once and delivery.crashes:
-            return _lost(delivery, spec.name)
-        if delivery.crashes >= self._max_crashes:
-            log.error("job %s of %s is poison: its worker was lost %d times while it ran; it is in the dead set",
-                      delivery.id, spec.name, delivery.crashes)  # fmt: skip
-            return Dead(
-                delivery, JobError("Poison", f"lost with its worker {delivery.crashes} times"), Cause.POISON
-            )
-        try:
-            return run_of(delivery, envelope, spec, self._home, mono_now)
-        except (InvalidArguments, ConfigError, TypeError) as error:
-            log.error("job %s does not fit its task; it is in the dead set: %s", delivery.id, error)
-            return Dead(delivery, JobError(type(error).__name__, str(error)), Cause.ARGUMENTS, spent=False)
-        except Exception as error:
-            # Whatever else a body can do to a decoder: the delivery must not stay leased to a worker without it.
-            log.exception("job %s is quarantined: its arguments could not be read", delivery.id)
-            return Quarantine(delivery, f"arguments: {type(error).__name__}")
 
     def let_through(self, runs: Iterable[Run]) -> None:
         """Begins runs that the gate has marked; it has seen that there are slots for them."""
@@ -344,10 +311,10 @@ class Executor:
             self._held.pop(run.delivery.token, None)
             if run.spec.at_most_once and run.mono_started:
                 dead += 1
-                lost = _lost(run.delivery, run.spec.name)
+                dead_now = lost(run.delivery, run.spec.name)
                 if self._on_failed is not None:
-                    self._on_failed(lost, run)
-                self._settle([lost])
+                    self._on_failed(dead_now, run)
+                self._settle([dead_now])
             else:
                 given_back += 1
                 self.interrupted += 1 if run.mono_started else 0
@@ -417,13 +384,3 @@ class Executor:
 
 def _overdue_s(run: Run, mono_now: float) -> float:
     return mono_now - run.mono_started - (run.timeout_s or 0.0)
-
-
-def _lost(delivery: Delivery, task: str) -> Settlement:
-    """An at-most-once job that had begun is never begun again."""
-    log.error("job %s of %s had started when its worker was lost or stopped; it runs at most once, so it is in the "
-              "dead set", delivery.id, task)  # fmt: skip
-    error = JobError(
-        "WorkerLost", "its worker was lost or stopped after it had started; it runs at most once"
-    )
-    return Dead(delivery, error, Cause.LOST)

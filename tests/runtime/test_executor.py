@@ -49,13 +49,13 @@ class Bench:
         self.unknown: list[str] = []
         self.changes = 0
         self.lanes = {lane: FakeLane() for lane in lanes or (Lane.THREAD,)}
-        registry = {
+        self.registry = {
             "work": spec_of(work, timeout=0.01),
             "awork": spec_of(awork, timeout=0.01),
             "once": spec_of(work, delivery="at_most_once"),
         }
         self.executor = Executor(
-            registry,
+            self.registry,
             slots=2,
             max_crashes=3,
             settle=self.settled.extend,
@@ -300,7 +300,7 @@ async def test_the_end() -> None:
 @on_loop
 async def test_what_ignores_its_timeout_has_timed_out_at_the_end() -> None:
     bench = Bench()
-    bench.executor._registry = {
+    bench.registry |= {
         "work": spec_of(work, timeout=0.01),
         "final": spec_of(work, timeout=0.01, retry=False),
         "once": spec_of(work, timeout=0.01, delivery="at_most_once"),
@@ -327,7 +327,7 @@ def test_a_retry_policy_that_does_not_end_keeps_no_worker(monkeypatch: pytest.Mo
 
     async def main() -> Bench:
         bench = Bench()
-        bench.executor._registry = {"work": spec_of(work, timeout=0.01, retry=Retry(delay=never))}
+        bench.registry["work"] = spec_of(work, timeout=0.01, retry=Retry(delay=never))
         bench.admit(delivery())
         bench.lane.waiting[0].mono_started, bench.lane.waiting[0].ask = 1.0, Ask.TIMEOUT
         assert await bench.executor.abandon() == (1, 0, 0)
@@ -426,7 +426,7 @@ def test_a_child_that_takes_too_long_is_asked(monkeypatch: pytest.MonkeyPatch) -
         bench.executor.open(
             {Lane.PROCESS: lane}, gate_recall=lambda mono_before: [], gate_reserved=lambda slots: 0
         )
-        bench.executor._registry = {"work": spec_of(work, timeout=0.01, lane="process")}
+        bench.registry["work"] = spec_of(work, timeout=0.01, lane="process")
         bench.admit(delivery())
         lane.waiting[0].mono_started = monotonic()
         await until(lambda: lane.asked)

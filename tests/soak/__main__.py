@@ -3,6 +3,7 @@
 scripts/soak                                     100 rounds, a lease of 15 s, a million jobs; takes hours
 scripts/soak --only kills million --broker redis
 scripts/soak --rounds 20 --lease 2 --write
+scripts/soak peers                               some of the faults on other libraries; has options of its own
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import datetime
 import os
 import platform
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +29,8 @@ from tests.faults import cuts, gil, hoard, hostile, kills, outages, pauses, pois
 from tests.faults.processes import ROOT
 from tests.faults.site import BROKERS, Site, open_site
 from tests.faults.verdict import Figures
+from tests.soak.machine import redis_version
+from tests.soak.peers import command as peers
 
 PAGE: Final = ROOT / "docs" / "guarantees.md"
 BEGIN, END = "<!-- figures of scripts/soak -->", "<!-- end of the figures -->"
@@ -167,11 +169,9 @@ def row_of(row: Figures, lease_s: float) -> str:
 
 def machine() -> str:
     """When and where the figures were taken."""
-    redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True).stdout
-    version = next((word[2:] for word in redis.split() if word.startswith("v=")), "?")
     return (
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {os.cpu_count()} cores, CPython {platform.python_version()}, "
-        f"Redis {version}, SQLite {apsw.sqlite_lib_version()}."
+        f"Redis {redis_version()}, SQLite {apsw.sqlite_lib_version()}."
     )
 
 
@@ -186,4 +186,4 @@ def write(rows: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(peers.main(sys.argv[2:]) if sys.argv[1:2] == ["peers"] else main())

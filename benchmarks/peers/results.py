@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
@@ -50,7 +49,7 @@ class Results:
 
     def add(self, case: Case, **figures: float) -> None:
         """One more round of a case."""
-        kept = self.samples.setdefault(case, defaultdict(list))
+        kept = self.samples.setdefault(case, {})
         for name, figure in figures.items():
             kept.setdefault(name, []).append(figure)
 

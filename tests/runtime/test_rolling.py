@@ -38,7 +38,7 @@ def test_each_is_replaced_once_its_successor_is_ready(bell: Doorbell) -> None:
         new: set[int] = set()
         drained: set[int] = set()
         while len(drained) < 2:
-            word, pid = bell.wait("").split()
+            word, _, pid = bell.wait("").partition(" ")
             if word == "started" and int(pid) not in old:  # it says so before it is ready
                 new.add(int(pid))
             elif word == "SIGTERM":

@@ -105,6 +105,9 @@ class Reloader:
 
     def _start(self) -> None:
         environment = {**os.environ, RELOADED: str(os.getpid())}
+        # Python takes a compiled file for a source's by its size and its second: a quick change of one character would
+        # run the code of before.
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
         self._worker = subprocess.Popen(self._argv, env=environment, process_group=0)
 
     def _changed(self, files: Sequence[Path]) -> None:

@@ -83,6 +83,7 @@ class _Demo:
             "DATABASE_URL": f"sqlite:///{folder / 'users.db'}",
             "PENSTOCK_BROKER_URL": self._broker_url,
             "PENSTOCK_NAMESPACE": self._address.namespace,
+            "PENSTOCK_RUN_DIR": str(folder),
         }
 
     def look_at_broker(self) -> None:

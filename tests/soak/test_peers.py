@@ -126,7 +126,7 @@ class TestTrial:
     def test_jobs_run_and_are_seen(self, trial: Trial) -> None:
         trial.produce(3, seconds=0.0)
         trial.start()
-        assert trial.settle(30) == {}
+        assert trial.settle(45) == {}
         acks, runs = trial.read()
         assert sorted(acks) == sorted(runs) == ["job-0000", "job-0001", "job-0002"]
 

@@ -1,6 +1,6 @@
 """The same faults on Penstock and on other libraries, one driver for all of them, printed side by side.
 
-scripts/soak peers                                  everything; about 15 minutes
+scripts/soak peers                                  everything; about 6 minutes
 scripts/soak peers --only celery rq --fault kill    a part of it
 scripts/soak peers --write                          also writes what was measured into docs/guarantees.md
 """
@@ -16,11 +16,12 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.children import RunFailed
 from benchmarks.peers.environments import Absent
 from tests.servers import ServerFailed
 from tests.soak.machine import redis_version
@@ -73,7 +74,7 @@ def _row(system: System, key: str, programs: Path, folder: Path) -> dict[str, An
     row: dict[str, Any] = {"date": time.strftime("%Y-%m-%d", time.gmtime())}
     try:
         outcome = tried(system, FAULTS[key], programs, folder)
-    except (TrialFailed, ServerFailed) as error:
+    except (TrialFailed, RunFailed, ServerFailed) as error:
         row["failed"] = " ".join(str(error).split())[:300]
         print(f"{key}: {system.name}: NO FIGURE: {error}", flush=True)
     except Exception as error:  # one broken trial must not cost the others' figures
@@ -92,29 +93,31 @@ def main(words: list[str]) -> int:
     given = _arguments(words)
     systems = [system for system in SYSTEMS if not given.only or {system.key, system.name} & set(given.only)]
     programs, versions = _environments(systems)
+    facts = {
+        "machine": f"{os.cpu_count()} cores that others use too, CPython {platform.python_version()}, "
+        f"Redis {redis_version()}, {given.at_once} trials at once",
+        "versions": versions,
+    }
     began = time.monotonic()
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="penstock-soak-peers-") as name:
         folder = given.keep or Path(name)
         with ThreadPoolExecutor(given.at_once) as pool:
             waiting = {
-                f"{key}/{system.name}": pool.submit(
+                pool.submit(
                     _row, system, key, programs[system.key], folder / f"{key}-{system.name}"
-                )
+                ): f"{key}/{system.name}"
                 for key in given.fault
                 for system in systems
                 if system.key in programs and (system.child or not FAULTS[key].child)
             }
-            rows = {each: future.result() for each, future in waiting.items()}
-    facts = {
-        "machine": f"{os.cpu_count()} cores that others use too, CPython {platform.python_version()}, "
-        f"Redis {redis_version()}, {given.at_once} trials at once",
-        "versions": versions,
-    }
+            for future in as_completed(waiting):
+                rows[waiting[future]] = future.result()
+                if given.write:
+                    # What was measured outlives whatever comes after.
+                    _write(rows, facts)
     print(page.section(rows, facts))
     print(f"took {time.monotonic() - began:.0f} s")
-    if given.write:
-        _write(rows, facts)
     return 1 if any(_bad(each, row) for each, row in rows.items()) else 0
 
 

@@ -139,7 +139,7 @@ SYSTEMS: tuple[System, ...] = (
     System(
         "taskiq",
         "list",
-        "`ListQueueBroker`, which has no acknowledgements",
+        "`ListQueueBroker`, which has no acknowledgements; its scheduler looks once a minute, as in the default",
         _TASKIQ,
         True,
         _taskiq_list,
@@ -157,11 +157,11 @@ SYSTEMS: tuple[System, ...] = (
     System(
         "taskiq",
         "safe",
-        "`RedisStreamBroker`, `idle_timeout` 10 s, `unacknowledged_lock_timeout` 5 s",
+        "`RedisStreamBroker`, `idle_timeout` 10 s, `unacknowledged_lock_timeout` 5 s, `--update-interval 1`",
         _TASKIQ,
         True,
         _taskiq_stream,
-        delays=_SCHEDULER,
+        delays=_SCHEDULER + " --update-interval 1",
     ),
     System(
         "rq",

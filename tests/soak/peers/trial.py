@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -202,6 +203,11 @@ class Trial:
             return self.held(left)
         except RedisError as error:
             raise TrialFailed(f"the broker does not answer the driver: {error}") from error
+
+    def complained(self) -> bool:
+        """Whether any of its workers has said that something is wrong."""
+        logs = [path.read_text(errors="replace") for path in self._folder.glob("log-*")]
+        return any(re.search(r"ERROR|WARNING|CRITICAL|Traceback", text) for text in logs)
 
     def log(self, count: int = 400) -> str:
         """The end of what the latest worker has said."""

@@ -171,15 +171,18 @@ class TestPage:
         monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
         page.PAGE.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
         row = {"date": "2026-11-22", "outcome": asdict(Outcome(60, [], 0, 2, 2, 0, 18.0, 18.0))}
-        facts = {"machine": "2 cores", "versions": {"Penstock": "penstock 1"}}
+        facts = {"machine": "2 cores", "at_once": 12, "versions": {"Penstock": "penstock 1"}}
         command._write({"kill/penstock-default": row}, facts)
         broken = {"date": "2026-11-23", "failed": "no job ran"}
-        command._write({"kill/huey-default": broken}, {"machine": "3 cores", "versions": {"Huey": "huey 3"}})
+        command._write(
+            {"kill/huey-default": broken},
+            {"machine": "3 cores", "at_once": 8, "versions": {"Huey": "huey 3"}},
+        )
         text = page.PAGE.read_text()
         assert text.startswith(f"before\n{page.BEGIN}\n")
         assert text.endswith(f"{page.END}\nafter\n")
         assert "old" not in text
-        assert "2026-11-22 to 2026-11-23, 3 cores" in text
+        assert "2026-11-22 to 2026-11-23, 3 cores, up to 12 trials at once." in text
         assert "- Penstock: penstock 1" in text
         assert "| Penstock | default | 60 | 0 |  | 2 | 2 | 0 | 18.0 s |  |" in text
         assert "| Huey | default | | | | | | | | no figure: no job ran |" in text

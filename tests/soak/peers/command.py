@@ -95,7 +95,8 @@ def main(words: list[str]) -> int:
     programs, versions = _environments(systems)
     facts = {
         "machine": f"{os.cpu_count()} cores that others use too, CPython {platform.python_version()}, "
-        f"Redis {redis_version()}, {given.at_once} trials at once",
+        f"Redis {redis_version()}",
+        "at_once": given.at_once,
         "versions": versions,
     }
     began = time.monotonic()
@@ -109,7 +110,7 @@ def main(words: list[str]) -> int:
                 ): f"{key}/{system.name}"
                 for key in given.fault
                 for system in systems
-                if system.key in programs and (system.child or not FAULTS[key].child)
+                if system.key in programs and FAULTS[key].applies(system)
             }
             for future in as_completed(waiting):
                 rows[waiting[future]] = future.result()
@@ -130,7 +131,8 @@ def _write(rows: dict[str, dict[str, Any]], facts: dict[str, Any]) -> None:
     kept: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": {}, "facts": {}}
     kept["rows"] |= rows
     versions = kept["facts"].get("versions", {}) | facts["versions"]
-    kept["facts"] |= facts | {"versions": versions}
+    at_once = max(kept["facts"].get("at_once", 1), facts["at_once"])
+    kept["facts"] |= facts | {"versions": versions, "at_once": at_once}
     RESULT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     page.write(page.section(kept["rows"], kept["facts"]))
 

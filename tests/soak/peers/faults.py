@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.soak.peers import verdict
 from tests.soak.peers.holding import sizes
@@ -113,9 +114,19 @@ def _watched(trial: Trial, began_ns: int, within_s: float) -> Outcome:
 
 def undecodable(trial: Trial) -> Outcome:
     """A message whose body is rubbish, before 20 good ones."""
+    return _damaged(trial, trial.system.damage)
+
+
+def undecodable_envelope(trial: Trial) -> Outcome:
+    """A message that is rubbish as a whole, before 20 good ones."""
+    assert trial.system.tear is not None
+    return _damaged(trial, trial.system.tear)
+
+
+def _damaged(trial: Trial, damage: Callable[[Any], None]) -> Outcome:
     trial.produce(1, prefix="bad", seconds=0.0)
     with client(trial.server.url) as redis:
-        trial.system.damage(redis)
+        damage(redis)
     # Nobody promised to run what was damaged.
     trial.out.rename(trial.out.with_name("acks-of-the-bad"))
     trial.produce(GOOD, prefix="good", seconds=0.05)
@@ -229,14 +240,14 @@ class Fault:
         about: What is done, for the page.
         run: Its driver.
         short: Whether it needs short timeouts, also in the default setting.
-        child: Whether it asks for a child.
+        applies: Whether a library can have it at all.
     """
 
     title: str
     about: str
     run: Callable[[Trial], Outcome]
     short: bool = False
-    child: bool = False
+    applies: Callable[[System], bool] = lambda system: True
 
 
 _SHORT = (
@@ -257,7 +268,7 @@ FAULTS: dict[str, Fault] = {
         "and started again where it ends of itself. Penstock and Huey run these jobs in the process that was started, "
         "and have no such child here.",
         kill_child,
-        child=True,
+        applies=lambda system: system.child,
     ),
     "delay": Fault(
         "a delay longer than the timeout",
@@ -276,6 +287,12 @@ FAULTS: dict[str, Fault] = {
         "A genuine message whose body was replaced by bytes that are not the format, in its library's own envelope "
         f"where it has one; then {GOOD} good jobs. The count is of the good ones. A worker that ends is started again.",
         undecodable,
+    ),
+    "envelope": Fault(
+        "an undecodable envelope",
+        "The same, with these bytes in place of the whole message. Only Celery's transport has an envelope of its own.",
+        undecodable_envelope,
+        applies=lambda system: system.tear is not None,
     ),
     "restart": Fault(
         "a killed and a frozen broker",

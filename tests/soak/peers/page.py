@@ -59,8 +59,9 @@ def _where(found: Outcome) -> list[str]:
 def section(rows: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """Everything between the markers."""
     dates = sorted({row["date"] for row in rows.values()})
+    when = " to ".join(dict.fromkeys([dates[0], dates[-1]]))
     parts = [
-        f"{' to '.join(dict.fromkeys([dates[0], dates[-1]]))}, {facts['machine']}.",
+        f"{when}, {facts['machine']}, up to {facts['at_once']} trials at once.",
         "Repeated by `scripts/soak peers --write`.",
         "",
         *(f"- {name}: {version}" for name, version in facts["versions"].items()),

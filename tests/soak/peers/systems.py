@@ -29,6 +29,7 @@ class System:
         worker: The worker's command line; ``{bin}`` is the environment's folder of programs, ``{url}`` the server.
         child: Whether jobs run in a process below the one that was started.
         damage: Puts ``RUBBISH`` in place of the body of the one message that is in the broker.
+        tear: Puts ``RUBBISH`` in place of that message's envelope too, where its transport has one around the body.
         delays: A further process that delayed jobs need.
         waits: Options that its worker needs for delayed jobs.
     """
@@ -39,6 +40,7 @@ class System:
     worker: str
     child: bool
     damage: Callable[[Any], None]
+    tear: Callable[[Any], None] | None = None
     delays: str = ""
     waits: str = ""
 
@@ -67,6 +69,10 @@ def _celery(redis: Any) -> None:
     """Celery's envelope as it was, and in it rubbish: the outer form is that of its transport."""
     message = json.loads(redis.rpop("celery"))
     redis.lpush("celery", json.dumps(message | {"body": base64.b64encode(RUBBISH).decode()}))
+
+
+def _celery_whole(redis: Any) -> None:
+    redis.lset("celery", 0, RUBBISH)
 
 
 def _dramatiq(redis: Any) -> None:
@@ -111,6 +117,7 @@ SYSTEMS: tuple[System, ...] = (
         _CELERY,
         True,
         _celery,
+        tear=_celery_whole,
     ),
     System(
         "celery",
@@ -119,6 +126,7 @@ SYSTEMS: tuple[System, ...] = (
         _CELERY,
         True,
         _celery,
+        tear=_celery_whole,
     ),
     System(
         "dramatiq",

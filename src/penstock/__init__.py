@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from penstock.core.retry import Reject as Reject
     from penstock.core.retry import Retry as Retry
     from penstock.core.retry import RetryLater as RetryLater
+    from penstock.core.spec import DeliveryName as DeliveryName
+    from penstock.core.spec import LaneName as LaneName
     from penstock.embedded import EmbeddedWorker as EmbeddedWorker
     from penstock.errors import BrokerError as BrokerError
     from penstock.errors import BrokerMisconfigured as BrokerMisconfigured
@@ -44,12 +46,14 @@ if TYPE_CHECKING:
     from penstock.handle import JobHandle as JobHandle
     from penstock.handle import JobProgress as JobProgress
     from penstock.listing import JobInfo as JobInfo
+    from penstock.listing import ListedState as ListedState
     from penstock.listing import WorkerInfo as WorkerInfo
     from penstock.ports.inspector import QueueCounts as QueueCounts
     from penstock.runtime.hooks import FailedJob as FailedJob
     from penstock.runtime.onion import Call as Call
     from penstock.runtime.onion import Middleware as Middleware
     from penstock.runtime.resources import Resource as Resource
+    from penstock.runtime.resources import ScopeName as ScopeName
     from penstock.runtime.run import CurrentJob as CurrentJob
     from penstock.runtime.run import current_job as current_job
     from penstock.task import Task as Task
@@ -63,16 +67,20 @@ _ROOMS = {
     "Reject": "penstock.core.retry",
     "Retry": "penstock.core.retry",
     "RetryLater": "penstock.core.retry",
+    "DeliveryName": "penstock.core.spec",
+    "LaneName": "penstock.core.spec",
     "EmbeddedWorker": "penstock.embedded",
     "JobHandle": "penstock.handle",
     "JobProgress": "penstock.handle",
     "JobInfo": "penstock.listing",
+    "ListedState": "penstock.listing",
     "WorkerInfo": "penstock.listing",
     "QueueCounts": "penstock.ports.inspector",
     "FailedJob": "penstock.runtime.hooks",
     "Call": "penstock.runtime.onion",
     "Middleware": "penstock.runtime.onion",
     "Resource": "penstock.runtime.resources",
+    "ScopeName": "penstock.runtime.resources",
     "CurrentJob": "penstock.runtime.run",
     "current_job": "penstock.runtime.run",
     "Task": "penstock.task",

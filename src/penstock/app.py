@@ -26,7 +26,7 @@ from penstock.core.spec import TaskSpec
 from penstock.declaring import Declarations
 from penstock.errors import ConfigError, PenstockError
 from penstock.handle import JobHandle, untyped
-from penstock.listing import JobInfo, WorkerInfo
+from penstock.listing import JobInfo, ListedState, WorkerInfo
 from penstock.naming import folder_of, module_name
 from penstock.portal import Portal
 from penstock.ports.broker import Broker
@@ -218,7 +218,7 @@ class Penstock(Declarations):
         self,
         queue: str | Iterable[str] | None = None,
         task: str | None = None,
-        state: str | Iterable[str] | None = None,
+        state: JobState | ListedState | Iterable[JobState | ListedState] | None = None,
         tag: str | None = None,
     ) -> Iterator[JobInfo]:
         """The jobs that wait, run or are dead, read page by page while one goes through them.
@@ -229,7 +229,8 @@ class Penstock(Declarations):
         Args:
             queue: Those of this queue, or of any of these.
             task: Those of the task of this name; ``*`` and ``?`` stand for anything.
-            state: Those in this state, or in any of these: scheduled, ready, running, failed, quarantined.
+            state: Those in this state, or in any of these: scheduled, ready, running, failed, quarantined. Of a text
+                that came from elsewhere, ``JobState(text)`` makes one.
             tag: Those with this tag.
 
         Raises:
@@ -244,7 +245,7 @@ class Penstock(Declarations):
         self,
         queue: str | Iterable[str] | None = None,
         task: str | None = None,
-        state: str | Iterable[str] | None = None,
+        state: JobState | ListedState | Iterable[JobState | ListedState] | None = None,
         tag: str | None = None,
     ) -> AsyncIterator[JobInfo]:
         """``jobs`` for async callers: ``async for job in app.ajobs(...)``."""

@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from penstock.core.retry import Retry
-from penstock.core.spec import TASK_OPTIONS, TaskSpec, declare
+from penstock.core.spec import TASK_OPTIONS, DeliveryName, LaneName, TaskSpec, declare
 from penstock.errors import ConfigError
 from penstock.naming import task_name
 from penstock.runtime.hooks import EVENTS, FailedJob, Hook, check_event, check_hook
 from penstock.runtime.onion import Middleware, check_middleware
-from penstock.runtime.resources import Resource, check
+from penstock.runtime.resources import Resource, ScopeName, check
 from penstock.task import Task
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ class Declarations:
         *,
         name: str | None = None,
         queue: str | None = None,
-        lane: str | None = None,
+        lane: LaneName | None = None,
         retry: Retry | int | bool | None = None,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | None = None,
         priority: int = 0,
         result_ttl: float | timedelta = 3600,
-        delivery: str = "at_least_once",
+        delivery: DeliveryName = "at_least_once",
         tags: Sequence[str] = (),
     ) -> _TaskDecorator: ...
     def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -106,8 +106,8 @@ class Declarations:
     @overload
     def resource(self, function: Callable[[], Iterator[T]], /) -> Resource[T]: ...
     @overload
-    def resource(self, *, scope: str = "process") -> _ResourceDecorator: ...
-    def resource(self, function: Callable[[], Any] | None = None, *, scope: str = "process") -> Any:
+    def resource(self, *, scope: ScopeName = "process") -> _ResourceDecorator: ...
+    def resource(self, function: Callable[[], Any] | None = None, *, scope: ScopeName = "process") -> Any:
         """Declares something that tasks share: a generator function that yields it once.
 
         Args:

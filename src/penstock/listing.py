@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SLICE: Final = 100
 # A scan lists these; of others nobody keeps a list. Waiting before running: what begins meanwhile is met there.
 LISTED: Final = (JobState.SCHEDULED, JobState.READY, JobState.RUNNING, JobState.FAILED, JobState.QUARANTINED)
+ListedState: TypeAlias = Literal["scheduled", "ready", "running", "failed", "quarantined"]
+"""The states of which a list is kept, as ``state=`` of ``app.jobs`` takes them."""
 # Jobs became due, or began, since they were counted.
 _MOVED_INTO: Final = frozenset({JobState.READY, JobState.RUNNING})
 _UUID7: Final = re.compile(r"[0-9a-f]{12}7[0-9a-f]{19}\Z")

@@ -67,7 +67,7 @@ def test_only_the_named_errors_are_retried() -> None:
 
 
 def test_one_error_type_needs_no_tuple() -> None:
-    retry = Retry(on=OSError, never=TimeoutError)  # type: ignore[arg-type]
+    retry = Retry(on=OSError, never=TimeoutError)
     assert retry.on == (OSError,)
     assert retry.never == (TimeoutError,)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from penstock.core.options import seconds
 from penstock.errors import ConfigError
 
 # Above 2^60 the doubling is far beyond every cap; the bound keeps the power a float.
 _MAX_DOUBLINGS: Final = 60
+# What ``except`` takes, without tuples in tuples.
+ErrorTypes: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 _NUMBERS: Final = ("attempts", "base", "cap", "jitter", "within")
 
 
@@ -39,8 +41,8 @@ class Retry:
         base: The first wait, in seconds (or a timedelta).
         cap: The longest wait, in seconds (or a timedelta).
         jitter: The largest share of the wait that is added at random, 0 to 1.
-        on: The error types that are retried.
-        never: Error types that are not, though ``on`` names them.
+        on: The error types that are retried: one, or a tuple of them.
+        never: Error types that are not, though ``on`` names them: one, or a tuple of them.
         within: Seconds (or a timedelta) from the enqueueing, after which no further attempt is begun.
         delay: ``delay(n, error)`` gives the wait after run n, in seconds or a timedelta, in place of the formula.
 
@@ -52,8 +54,8 @@ class Retry:
     base: float | timedelta = 2.0
     cap: float | timedelta = 216_000.0
     jitter: float = 0.15
-    on: tuple[type[BaseException], ...] = (Exception,)
-    never: tuple[type[BaseException], ...] = ()
+    on: ErrorTypes = (Exception,)
+    never: ErrorTypes = ()
     within: float | timedelta | None = None
     delay: Callable[[int, BaseException], float | timedelta] | None = None
 
@@ -70,7 +72,7 @@ class Retry:
             given: Any = getattr(self, name)
             kinds: list[Any] = list(given) if isinstance(given, tuple) else [given]  # pyright: ignore[reportUnknownArgumentType]
             if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
-                raise ConfigError(f"Retry({name}=...): a tuple of exception types")
+                raise ConfigError(f"Retry({name}=...): an exception type, or a tuple of them")
             object.__setattr__(self, name, tuple(kinds))
 
     @classmethod

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -78,11 +78,20 @@ class Lane(StrEnum):
     PROCESS = "process"
 
 
+# What a checker takes for the words of these enumerations, which are written as plain strings.
+LaneName: TypeAlias = Literal["loop", "thread", "process"]
+"""How a job is run, as ``lane=`` of a task takes it."""
+
+
 class DeliveryMode(StrEnum):
     """Which way a job errs when its worker is lost: twice, or not at all."""
 
     AT_LEAST_ONCE = "at_least_once"
     AT_MOST_ONCE = "at_most_once"
+
+
+DeliveryName: TypeAlias = Literal["at_least_once", "at_most_once"]
+"""Which way a job errs when its worker is lost, as ``delivery=`` of a task takes it."""
 
 
 class ResultRefused(Exception):

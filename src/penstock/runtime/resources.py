@@ -8,13 +8,15 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 from penstock.core.spec import TaskSpec
 from penstock.errors import ConfigError, PenstockError
 from penstock.runtime.run import Run, Scope, current
 
 T = TypeVar("T")
+ScopeName: TypeAlias = Literal["process", "job"]
+"""How long a resource is kept, as ``scope=`` of a resource takes it."""
 
 log: logging.Logger = logging.getLogger("penstock.worker")
 
@@ -31,7 +33,7 @@ class Resource(Generic[T]):
     """
 
     def __init__(
-        self, function: Callable[[], Iterator[T] | AsyncIterator[T]], scope: str = "process"
+        self, function: Callable[[], Iterator[T] | AsyncIterator[T]], scope: ScopeName = "process"
     ) -> None:
         self.name: str = getattr(function, "__qualname__", repr(function))
         self.is_async: bool = inspect.isasyncgenfunction(function)
@@ -41,7 +43,7 @@ class Resource(Generic[T]):
             raise ConfigError(f"resource {self.name}: takes no parameters; read the environment inside")
         if scope not in {"process", "job"}:
             raise ConfigError(f'resource {self.name}: scope={scope!r}; use "process" or "job"')
-        self.scope = scope
+        self.scope: ScopeName = scope
         self._function = function
 
     is_resource = True

@@ -153,3 +153,7 @@ class NoApplication(Job, app="tasks"):  # E: arg-type reportArgumentType,reportG
 def any_of_them(kind: type[EmailWorker] | type[Forget], anything: Any) -> None:
     assert_type(EmailWorker().perform_async(1), JobHandle[str])
     print(kind, anything)
+
+
+class Misspelled(Job, app=app, delivery="once"):  # E: arg-type reportArgumentType,reportGeneralTypeIssues
+    def perform(self) -> None: ...

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from penstock import JobHandle, Penstock, Retry, Task
+from penstock import DeliveryName, JobHandle, LaneName, Penstock, Retry, Task
 
 app = Penstock("typed", broker="memory://typed")
 
@@ -33,7 +33,7 @@ async def fetch(url: str, *headers: str, **query: int) -> list[str]:
     return [url, *headers, *query]
 
 
-@app.task(lane="process", priority=3, tags=("slow",))
+@app.task(lane="process", priority=3, tags=("slow",), delivery="at_most_once")
 async def forget(url: str) -> None: ...
 
 
@@ -131,3 +131,18 @@ def declarations() -> None:
     Retry(attempts="3")  # E: arg-type reportArgumentType
     Retry(on=(ValueError, int))  # E: arg-type reportArgumentType
     Retry(5)  # E: call-arg reportCallIssue
+
+
+def words(lane: LaneName, delivery: DeliveryName, text: str) -> None:
+    app.task(lane=lane, delivery=delivery)
+    app.task(lane="proces")  # E: call-overload reportArgumentType
+    app.task(delivery="at_mots_once")  # E: call-overload reportArgumentType
+    app.task(lane=text)  # E: call-overload reportArgumentType
+
+
+def error_types() -> None:
+    app.task(retry=Retry(on=ValueError, never=UnicodeError))
+    app.task(retry=Retry(on=(ValueError, OSError), never=(FileNotFoundError,)))
+    Retry(on="ValueError")  # E: arg-type reportArgumentType
+    Retry(never=[ValueError])  # E: arg-type reportArgumentType
+    Retry(on=ValueError())  # E: arg-type reportArgumentType

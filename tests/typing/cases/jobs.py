@@ -98,9 +98,17 @@ def middleware() -> None:
     print(too_few, plain)
 
 
-async def lists() -> None:
+async def lists(text: str) -> None:
     assert_type([job.id for job in app.jobs(queue="mail", state=["ready", "running"])], list[str])
     assert_type([job.id async for job in app.ajobs(tag="a")], list[str])
+    app.jobs(state=JobState.READY)
+    app.jobs(state="ready")
+    app.ajobs(state={JobState.READY, JobState(text)})
+    app.ajobs(state=(JobState.FAILED, "quarantined"))
+    app.jobs(state="redy")  # E: arg-type reportArgumentType
+    app.jobs(state="succeeded")  # E: arg-type reportArgumentType - nobody keeps a list of those
+    app.ajobs(state=["redy"])  # E: list-item reportArgumentType
+    app.ajobs(state=text)  # E: arg-type reportArgumentType - JobState(text) says what is wrong with it
     assert_type([counts.queue for counts in app.queues()], list[str])
     assert_type([worker.id for worker in await app.aworkers()], list[str])
     app.jobs(quee="mail")  # E: call-arg reportCallIssue

@@ -71,5 +71,6 @@ def refused() -> None:
     def number() -> int:
         return 3
 
+    app.resource(scope="request")  # E: call-overload reportArgumentType
     app.resource(scop="job")  # E: call-overload reportCallIssue
     print(number)

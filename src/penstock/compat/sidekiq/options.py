@@ -9,7 +9,7 @@ from typing import Any, Final, TypedDict
 from penstock.app import Penstock
 from penstock.core.options import seconds
 from penstock.core.retry import Retry
-from penstock.core.spec import TASK_OPTIONS, refuse_option
+from penstock.core.spec import TASK_OPTIONS, DeliveryName, LaneName, refuse_option
 from penstock.errors import ConfigError
 
 Interval = float | timedelta
@@ -84,12 +84,12 @@ class JobOptions(TypedDict, total=False):
     name: str
     queue: str | None
     retry: Retry | int | bool
-    lane: str | None
+    lane: LaneName | None
     timeout: float | timedelta | None
     expires: float | timedelta | None
     priority: int
     result_ttl: float | timedelta
-    delivery: str
+    delivery: DeliveryName
     tags: Sequence[str]
 
 

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ import msgspec
 from penstock.core.codec import Undecodable, decode_envelope
 from penstock.core.job import JobRecord, check_queue_name
 from penstock.core.lifecycle import JobState
+from penstock.core.options import utc
 from penstock.errors import ConfigError
 from penstock.ports.inspector import Inspector, QueueCounts
 
@@ -170,16 +171,6 @@ def worker_info(card: WorkerCard) -> WorkerInfo:
         "seen_at": utc(card.seen_at),
     }
     return WorkerInfo(**fields)
-
-
-def utc(moment_at: float) -> datetime | None:
-    """Seconds since the epoch as a moment in UTC; None for 0, the unknown, and for what no calendar has."""
-    if not moment_at:
-        return None
-    try:
-        return datetime.fromtimestamp(moment_at, UTC)
-    except (OverflowError, ValueError, OSError):  # a hostile body may carry any number
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)

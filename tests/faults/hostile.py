@@ -10,13 +10,14 @@ from penstock import JobState, Penstock
 from penstock.core.job import Job, JobRecord
 from penstock.ids import new_id
 from tests.faults import kills
-from tests.faults.processes import Process, ready, worker
+from tests.faults.processes import THREADS, TOLD, Process, ready, worker
 from tests.faults.site import Site, counts_of, record_of
 from tests.faults.verdict import Figures
 
 DEEP: Final = 100_000
 _TICK: Final = b'{"v":1,"task":"tests.faults.app.tick","args":%s}'
 _THREAD: Final = b'{"v":1,"task":"tests.faults.app.on_thread","args":%s}'
+_FAIL: Final = b'{"v":1,"task":"tests.faults.app.fail","args":%s}'
 _WITHIN_S: Final = 20.0
 _Q, _D = JobState.QUARANTINED, JobState.FAILED
 
@@ -62,20 +63,28 @@ BODIES: Final[Mapping[str, tuple[bytes, JobState]]] = {
     "timeout below zero": (_THREAD[:-1] % b'["a",0]' + b',"timeout_s":-1}', _D),
     "less than no attempts": (_TICK[:-1] % b'["a"]' + b',"retry":{"attempts":-5}}', _D),
     "a retry that nobody knows": (_TICK[:-1] % b'["a"]' + b',"retry":{"what":1}}', _D),
+    "a moment in milliseconds, and it fails": (_FAIL[:-1] % b'["a"]' + b',"at":1763820000000}', _D),
+    "a moment in milliseconds, and it does not fit": (_TICK[:-1] % b"[1]" + b',"at":1763820000000}', _D),
+    "a moment before all calendars, and it fails": (_FAIL[:-1] % b'["a"]' + b',"at":-1e300}', _D),
     "10 MB of rubbish": (b"x" * 10_000_000, _Q),
     "10 MB in a wrong argument": (_TICK % (b'["a","' + b"x" * 10_000_000 + b'"]'), _D),
 }
 # What is odd and can be run all the same: it must not stop the worker.
 ODD: Final[Mapping[str, bytes]] = {
     "10 MB that fit": _TICK % (b'["' + b"x" * 10_000_000 + b'"]'),
+    "a moment in milliseconds": _TICK[:-1] % b'["a"]' + b',"at":1763820000000}',
     "a moment long ago": _TICK[:-1] % b'["a"]' + b',"at":-1e300}',
     "a field twice": b'{"v":1,"v":1,"task":"x","task":"tests.faults.app.tick","args":["a"]}',
 }
 
 
-def run(site: Site) -> Figures:
-    """Every hostile body between good jobs: the worker stays up, each is kept with its reason and its bytes."""
-    with site.client() as app, worker(site.environment()) as process:
+def run(site: Site, reference: str = THREADS) -> Figures:
+    """Every hostile body between good jobs: the worker stays up, each is kept with its reason and its bytes.
+
+    Args:
+        reference: The application of the worker; ``TOLD`` has hooks and middleware.
+    """
+    with site.client() as app, worker(site.environment(), app=reference) as process:
         ready(process)
         hostile = {name: _put(app, body) for name, (body, _) in BODIES.items()}
         odd = {name: _put(app, body) for name, body in ODD.items()}
@@ -91,9 +100,19 @@ def run(site: Site) -> Figures:
         again = app.send("tests.faults.app.on_thread", "afterwards", 0.0)
         again.result(_WITHIN_S)
         _unharmed(app, process)
+        if reference == TOLD:
+            _told(site, {id for name, id in hostile.items() if BODIES[name][1] is _D})
     return Figures(
         "hostile bodies", site.broker, len(BODIES) + len(ODD) + 1, len(BODIES) + len(ODD) + 1 + len(good)
     )
+
+
+def _told(site: Site, dead: set[str]) -> None:
+    """Every job that is dead was told to the hook; jobs that cannot be read are none."""
+    mono_until = time.monotonic() + _WITHIN_S
+    while missing := dead - set((site.folder / "effects.told").read_text().split()):
+        assert time.monotonic() < mono_until, f"no hook was told of {missing}"
+        time.sleep(0.02)
 
 
 def _put(app: Penstock, body: bytes) -> str:

@@ -15,9 +15,11 @@ from pathlib import Path
 from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
-# Applications: tasks on threads alone, which is the quick way through a worker; and tasks in all lanes.
+# Applications: tasks on threads alone, which is the quick way through a worker; and tasks in all lanes;
+# and the first with hooks and middleware that look at everything.
 THREADS = "tests.faults.app"
 LANES = "tests.faults.lanes:app"
+TOLD = "tests.faults.told:app"
 _END_WITHIN_S = 10.0
 
 

@@ -7,11 +7,13 @@ from penstock.core.job import Delivery
 from penstock.core.settlement import Cause, Dead, Defer
 from penstock.runtime.outcome import UNKNOWN_FOR_S, unknown
 from tests.faults import hostile
+from tests.faults.processes import THREADS, TOLD
 from tests.faults.site import Site
 
 
-def test_no_body_stops_a_worker_or_vanishes(site: Site) -> None:
-    print(hostile.run(site))
+@pytest.mark.parametrize("reference", [THREADS, TOLD], ids=["plain", "hooks and middleware"])
+def test_no_body_stops_a_worker_or_vanishes(site: Site, reference: str) -> None:
+    print(hostile.run(site, reference))
 
 
 def test_an_unknown_task_is_dead_in_the_end() -> None:

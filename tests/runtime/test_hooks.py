@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from penstock import (
 )
 from penstock import current_job as current
 from penstock.core.codec import Envelope, encode_envelope
-from penstock.core.job import JobError
+from penstock.core.job import Job, JobError
 from penstock.core.settlement import Again, Cause, Dead
 from penstock.ids import new_id
 from penstock.runtime import telling
@@ -208,6 +209,78 @@ def test_what_is_told_of_a_delivery_alone() -> None:
     assert (job.cause, str(error), job.enqueued_at.timestamp()) == ("poison", "Poison: lost", 3.0)
     job, _ = failed_job(Again(delivery(body=b"?"), 5.0, JobError("TimedOut")), None, {})
     assert (job.task, job.cause, job.retry_in) == ("", "timeout", 5.0)
+
+
+AT_MS = 1_763_820_000_000.0  # milliseconds, where seconds belong
+
+
+def put(app: Penstock, task: str, *args: object, at: float = AT_MS) -> None:
+    """Enqueues what no producer of Penstock's writes: a call of a moment that no calendar has."""
+    id = f"default:{new_id()}"
+    app.enqueue([Job(id, "default", delivery(task, *args, at=at).body)])
+
+
+@pytest.mark.parametrize("lane", ["thread", "loop"])
+def test_a_moment_that_no_calendar_has_harms_nothing(app: Penstock, working: Working, lane: str) -> None:
+    listener = Listener(app)
+    seen: list[datetime] = []
+
+    def work(x: int) -> None:
+        seen.append(current().enqueued_at)
+        raise ValueError(x)
+
+    async def awork(x: int) -> None:
+        work(x)
+
+    task = app.task(retry=False, name="work")(work if lane == "thread" else awork)
+    with working():
+        put(app, "work", 1)
+        put(app, "work", "no number")
+        told = [job for _, job, _ in (listener.next() for _ in range(3))]
+        with pytest.raises(JobFailed, match="2"):
+            task.delay(2).result(WITHIN_S)
+        listener.expect("attempt_failed", "job_failed")
+        wait_for(lambda: not any(queue.running or queue.ready for queue in app.queues()))
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    assert sorted(job.cause for job in told) == ["arguments", "error", "error"]
+    assert {job.enqueued_at for job in told} == {epoch}
+    assert seen[0] == epoch
+    assert seen[1] > epoch
+
+
+def test_telling_that_fails_harms_nothing(
+    app: Penstock, working: Working, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is wrong with telling of a failure: all that came or ended with it is settled, and the next is told."""
+    listener = Listener(app)
+    odd_ones: list[str] = []
+
+    def odd(settlement: Any, *others: Any) -> Any:
+        if settlement.delivery.id in odd_ones:
+            raise SystemExit("odd")
+        return failed_job(settlement, *others)
+
+    monkeypatch.setattr(telling, "failed_job", odd)
+
+    @app.task(retry=False)
+    def work(x: int) -> int:
+        return 1 // x
+
+    app.tasks.pop(work.name)
+    jobs = [app.send(work.name, x) for x in (0, "none", 1)]
+    app.tasks[work.name] = work.spec
+    odd_ones += [job.id for job in jobs]
+    with working():
+        for job in jobs[:2]:
+            with pytest.raises(JobFailed):
+                job.result(WITHIN_S)
+        assert jobs[2].result(WITHIN_S) == 1
+        with pytest.raises(JobFailed):
+            work.delay(0).result(WITHIN_S)
+        listener.expect("attempt_failed", "job_failed")
+    lines = [record.getMessage() for record in caplog.records]
+    untold = {job.id for job in jobs for line in lines if line.startswith(f"job {job.id}: no hook")}
+    assert untold == {job.id for job in jobs[:2]}
 
 
 def test_children_send_their_errors_as_data(processes: Penstock) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from penstock.cli.terminal import is_coloured, print_coloured, print_coloured_table
-from penstock.listing import utc
+from penstock.core.options import utc
 
 _GAP: Final = "  "
 _JSON: Final = msgspec.json.Encoder()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from penstock.errors import ConfigError
@@ -52,6 +52,16 @@ def moment(what: str, value: datetime) -> float:
     if value.tzinfo is None or value.utcoffset() is None:
         raise ConfigError(f"{what}: {value!r} names no time zone; use e.g. datetime.now(UTC)")
     return value.timestamp()
+
+
+def utc(moment_at: float) -> datetime | None:
+    """Seconds since the epoch as a moment in UTC; None for 0, the unknown, and for what no calendar has."""
+    if not moment_at:
+        return None
+    try:
+        return datetime.fromtimestamp(moment_at, UTC)
+    except (OverflowError, ValueError, OSError):  # a hostile body may carry any number
+        return None
 
 
 def priority(value: int) -> int:

@@ -60,7 +60,8 @@ class Executor:
         on_change: Told whenever something ended or was given back.
         home: What this process offers its runs.
         on_unknown: Told of each job whose task is not registered, for the hint in the log.
-        on_failed: Told of each settlement that may be a failure, with its run where there is one; None for nobody.
+        on_failed: Told of each settlement that may be a failure, behind it, with its run where there is one; it must
+            not raise. None for nobody.
 
     Attributes:
         done: Runs that ended in a success since the start.
@@ -165,9 +166,6 @@ class Executor:
                 ready.append(prepared)
         if at_once:
             self.failed += len(at_once)
-            if self._on_failed is not None:
-                for each in at_once:
-                    self._on_failed(each, None)
             self._settle(at_once)
         # First, so that the others leave them their slots.
         for run in gated:
@@ -175,6 +173,9 @@ class Executor:
         self._backlog.extend(ready)
         self._hand_over()
         self._watch()
+        if at_once and self._on_failed is not None:
+            for each in at_once:
+                self._on_failed(each, None)
 
     def let_through(self, runs: Iterable[Run]) -> None:
         """Begins runs that the gate has marked; it has seen that there are slots for them."""
@@ -222,10 +223,13 @@ class Executor:
         count = len(finished)
         ended = [finished.popleft() for _ in range(count)]
         self._handed -= count
+        told: list[tuple[Settlement, Run]] = []
         if self._on_failed is not None:
-            for each in ended:
-                if type(each) is not Done and (run := held.get(each.delivery.token)) is not None:
-                    self._on_failed(each, run)
+            told = [
+                (each, run)
+                for each in ended
+                if type(each) is not Done and (run := held.get(each.delivery.token)) is not None
+            ]
         # What is not held any more was lost, or given back at the end of the grace period.
         settlements = [each for each in ended if held.pop(each.delivery.token, None) is not None]
         done = sum(1 for each in settlements if type(each) is Done)
@@ -238,6 +242,10 @@ class Executor:
         if self._backlog:
             self._hand_over()
         self._on_change()
+        # Last: what is said about jobs keeps none of them from its end.
+        if self._on_failed is not None:
+            for each, run in told:
+                self._on_failed(each, run)
 
     # --- asked
 
@@ -312,9 +320,9 @@ class Executor:
             if run.spec.at_most_once and run.mono_started:
                 dead += 1
                 dead_now = lost(run.delivery, run.spec.name)
+                self._settle([dead_now])
                 if self._on_failed is not None:
                     self._on_failed(dead_now, run)
-                self._settle([dead_now])
             else:
                 given_back += 1
                 self.interrupted += 1 if run.mono_started else 0

@@ -8,16 +8,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from penstock.core.codec import Envelope, Undecodable, decode_envelope
+from penstock.core.options import utc
 from penstock.core.settlement import Again, Cause, Dead, Settlement
 from penstock.core.spec import TaskSpec
 from penstock.errors import ConfigError, JobFailed
 from penstock.runtime.onion import name_of, takes
 from penstock.runtime.outcome import TimedOut
-from penstock.runtime.run import CurrentJob, Run
+from penstock.runtime.run import EPOCH, CurrentJob, Run
 
 Hook: TypeAlias = Callable[..., Any]
 
@@ -47,7 +48,8 @@ class FailedJob:
         tags: The words that its call gave to find it by.
         args: The positional arguments; empty where they do not fit the task.
         kwargs: The keyword arguments, without what is injected.
-        enqueued_at: When it was enqueued, by the producer's clock, in UTC.
+        enqueued_at: When it was enqueued, by the producer's clock, in UTC; ``1970-01-01 00:00`` where the body names no
+            such moment.
         cause: Why it failed, as ``JobFailed.cause`` has it: ``error``, ``timeout``, ``rejected``, ``result``,
             ``poison``, ``arguments``, ``unknown_task`` or ``lost``.
         retry_in: Seconds until the next attempt; None where there is none, and the job is in the dead set.
@@ -124,7 +126,7 @@ def failed_job(
         tags=tuple(envelope.tags),
         args=() if run is None else run.args,
         kwargs={} if run is None else dict(CurrentJob(run).kwargs),
-        enqueued_at=datetime.fromtimestamp(envelope.at, UTC),
+        enqueued_at=utc(envelope.at) or EPOCH,
         cause=cause,
         retry_in=settlement.delay_s if isinstance(settlement, Again) else None,
     )

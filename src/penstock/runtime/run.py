@@ -14,7 +14,7 @@ import msgspec
 
 from penstock.core.codec import Envelope
 from penstock.core.job import Delivery, plain_text
-from penstock.core.options import seconds
+from penstock.core.options import seconds, utc
 from penstock.core.retry import Retry
 from penstock.core.spec import TaskSpec
 from penstock.errors import PenstockError
@@ -144,6 +144,8 @@ class Scope:
         self.astack: AsyncExitStack | None = None
 
 
+# For a body that does not say when it was enqueued.
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 current: ContextVar[Run] = ContextVar("penstock_run")
 _NOTE_LENGTH: Final = 500
 _encode = msgspec.json.Encoder().encode
@@ -187,8 +189,11 @@ class CurrentJob:
 
     @property
     def enqueued_at(self) -> datetime:
-        """When it was enqueued, by the producer's clock, in UTC."""
-        return datetime.fromtimestamp(self._run.envelope.at, UTC)
+        """When it was enqueued, by the producer's clock, in UTC.
+
+        It is ``1970-01-01 00:00`` where the job's body, which any program may have written, names no such moment.
+        """
+        return utc(self._run.envelope.at) or EPOCH
 
     @property
     def deadline_at(self) -> datetime | None:

@@ -189,9 +189,16 @@ class Teller:
     # --- failures
 
     def _failed(self, settlement: Settlement, run: Run | None) -> None:
-        """Tells of a settlement, if it is a failure."""
+        """Tells of a settlement, if it is a failure. Never raises: the worker's jobs wait behind this."""
         if not isinstance(settlement, Again | Dead):
             return
+        try:
+            self._line_up(settlement, run)
+        except BaseException:  # whatever odd bodies and odd exceptions do: SystemExit would end the I/O loop
+            log.exception("job %s: no hook was told of its failure; a bug in Penstock, please report it",
+                          settlement.delivery.id)  # fmt: skip
+
+    def _line_up(self, settlement: Again | Dead, run: Run | None) -> None:
         hooks = [(event, hook) for event in events_of(settlement) for hook in self._hooks.get(event, ())]
         if not hooks:
             return

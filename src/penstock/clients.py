@@ -60,8 +60,7 @@ class Clients:
         loop = asyncio.get_running_loop()
         client = self._by_loop.get(loop)
         if client is None:
-            for other in [other for other in self._by_loop if other.is_closed()]:
-                del self._by_loop[other]  # closed without asyncio.run, so nothing could be closed with it
+            self._forget_closed()
             client = self._by_loop[loop] = Client(self._app.connect(), self._app.settings["enqueue_timeout"])
             async with client.opening:
                 try:
@@ -80,6 +79,14 @@ class Clients:
             if client.error is not None:  # who opened it was cancelled
                 return await self.here()
         return client
+
+    def _forget_closed(self) -> None:
+        """Of loops that were closed without ``asyncio.run`` nothing could be closed with them."""
+        # Loops of other threads come and go meanwhile, so it is a copy that is gone through.
+        for other in self._by_loop.keyrefs():
+            loop = other()
+            if loop is not None and loop.is_closed():
+                self._by_loop.pop(loop, None)
 
     async def close_here(self) -> None:
         """Closes the running loop's connections. They come back on the next use."""

@@ -8,15 +8,19 @@ concurrent calls for one queue share round trips. What the broker refuses is tol
 from __future__ import annotations
 
 import asyncio
+import atexit
+import logging
 import os
+import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from penstock.core.job import Enqueued, Job, Origin
-from penstock.errors import BrokerRejected, BrokerUnavailable
+from penstock.errors import BrokerError, BrokerRejected, BrokerUnavailable
 from penstock.ids import new_id
 from penstock.ports.broker import BlockingProducer, Broker
 
@@ -30,22 +34,50 @@ _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5
 
 
+_log: Final = logging.getLogger(__name__)
+
+# The connections of all lines, and those of lines that are no more; both are changed without a lock.
+_ways: dict[int, BlockingProducer] = {}
+_ended: deque[BlockingProducer] = deque()
+
+
+def _close_ended() -> None:
+    """Closes the connections of threads that have ended."""
+    while _ended:
+        try:
+            way = _ended.popleft()
+        except IndexError:  # another thread was faster
+            return
+        _ways.pop(id(way), None)
+        try:
+            way.close()
+        except BrokerError as error:  # it is nothing to whoever calls now
+            _log.warning("the connection of a thread that has ended could not be closed: %s", error)
+
+
 class _Line:
     """One thread's connection, its name and its count."""
 
-    __slots__ = ("__weakref__", "number", "pid", "producer", "way")
+    __slots__ = ("__weakref__", "busy", "number", "pid", "producer", "way")
 
     def __init__(self, way: BlockingProducer) -> None:
         self.way = way
+        self.busy = False
         self.producer = new_id()
         self.number = 0
         self.pid = os.getpid()
 
+        # Were it reached from here alone, the collector could come to its socket first.
+        _ways[id(way)] = way
+
     def __del__(self) -> None:
-        # Its thread has ended; nobody else could close it, and a web server may start a thread for each request. What a
-        # fork has copied is the parent's.
+        # Its thread has ended; nobody else could close it, and a web server may start a thread for each request. But
+        # this may run in the middle of anything, also where this thread holds the lock that closing takes: the next
+        # call closes it. What a fork has copied is the parent's.
         if self.pid == os.getpid():
-            self.way.close()
+            _ended.append(self.way)
+            if sys.is_finalizing():
+                _close_ended()
 
 
 class _UnderWay(NamedTuple):
@@ -80,7 +112,10 @@ class BlockingEnqueue:
             BrokerRejected: The broker refused. Of a call of more than ``capabilities.batch`` jobs some may be stored.
         """
         line = self._line()
-        return self._end(line, self._begin(line, jobs, timeout_s))
+        try:
+            return self._end(line, self._begin(line, jobs, timeout_s))
+        finally:
+            line.busy = False
 
     def enqueue_parts(
         self,
@@ -99,28 +134,25 @@ class BlockingEnqueue:
             BrokerUnavailable: As ``enqueue``; the parts before are stored. It comes before an error of making the next.
             BrokerRejected: As ``enqueue``.
         """
-        # Whoever makes the jobs may enqueue others meanwhile, which then takes a line of its own.
-        line, self._local.line = self._line(), None
+        line = self._line()
         under_way: _UnderWay | None = None
         try:
             for part in parts:
                 if under_way is not None:
-                    before, under_way = under_way, None
-                    took(self._end(line, before))
+                    try:
+                        answers = self._end(line, under_way)
+                    except Exception:
+                        under_way = None  # that was its answer; after an interrupt it is still to come
+                        raise
+                    under_way = None
+                    took(answers)
                 under_way = self._begin(line, part, timeout_s)
         finally:
             try:
                 if under_way is not None:
                     took(self._end(line, under_way))
             finally:
-                self._give_back(line)
-
-    def _give_back(self, line: _Line) -> None:
-        if getattr(self._local, "line", None) is None:
-            self._local.line = line
-            self._lines.add(line)
-        else:
-            line.way.close()
+                line.busy = False
 
     def _begin(self, line: _Line, jobs: Sequence[Job], timeout_s: float | None) -> _UnderWay:
         line.number += 1
@@ -143,10 +175,18 @@ class BlockingEnqueue:
             return self._repeat(line, call.jobs, call.origin, mono_until, error)
 
     def _line(self) -> _Line:
+        """This thread's line, busy from now on.
+
+        A busy one is left alone, and another takes its place: whoever makes the jobs may enqueue others meanwhile, and
+        so may the handler of a signal, in the middle of a call.
+        """
+        if _ended:
+            _close_ended()
         line: _Line | None = getattr(self._local, "line", None)
-        if line is None:
+        if line is None or line.busy:
             line = self._local.line = _Line(self._connect())
             self._lines.add(line)
+        line.busy = True
         return line
 
     def _repeat(
@@ -171,6 +211,7 @@ class BlockingEnqueue:
             line.way.close()
         self._lines.clear()
         self._local = threading.local()
+        _close_ended()
 
     def forget(self) -> None:
         """In a forked child: drops the parent's connections without a word on their wires."""
@@ -324,9 +365,15 @@ def _forget_after_fork(enqueue: BlockingEnqueue) -> None:
 
 
 def _in_child() -> None:
+    # Those of the parent's lines, which are gone here or will be without a word.
+    for way in list(_ways.values()):
+        way.abandon()
+    _ended.clear()
+    _ways.clear()
     for enqueue in list(_forgetful):
         enqueue.forget()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
+atexit.register(_close_ended)

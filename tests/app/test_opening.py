@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 
@@ -94,3 +95,30 @@ def test_who_waited_opens_it_where_the_first_was_cancelled(
         return (await second).added
 
     assert asyncio.run(both())
+
+
+def test_loops_of_other_threads_come_meanwhile(app: Penstock, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = [asyncio.new_event_loop() for _ in range(3)]
+
+    def use(loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_until_complete(app.asend("t"))
+
+    for loop in loops[:2]:
+        use(loop)
+    asked = loops[0].is_closed
+
+    def meanwhile() -> bool:
+        """As one thread asks the loops whether they are closed, another one begins to use its own."""
+        monkeypatch.setattr(loops[0], "is_closed", asked)
+        thread = threading.Thread(target=use, args=(loops[2],))
+        thread.start()
+        thread.join()
+        return asked()
+
+    monkeypatch.setattr(loops[0], "is_closed", meanwhile)
+    asyncio.run(app.asend("t"))
+    assert len(app._clients) == len(loops)
+    for loop in loops:
+        loop.close()
+    asyncio.run(app.asend("t"))
+    assert len(app._clients) == 0, "what was closed is forgotten"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 import redis
 
-from penstock import BrokerRejected, BrokerUnavailable, Penstock
+from penstock import BrokerRejected, BrokerUnavailable, Penstock, producer
 from penstock.brokers import connect, connect_blocking
 from penstock.brokers.redis import enqueueing as redis_enqueueing
 from penstock.brokers.redis.broker import RedisBroker
@@ -354,5 +357,51 @@ def test_a_thread_that_ends_takes_its_connection_along(app_on: Penstock) -> None
         thread.join()
         if number == 1:
             before = open_files()
+    # Of the last one too, once anybody calls: what ends says nothing itself.
+    add.delay(20)
+    assert not producer._ended
     assert open_files() <= before
-    assert asyncio.run(count(app_on)) == 20
+    assert asyncio.run(count(app_on)) == 21
+
+
+def test_a_line_that_is_collected_closes_nothing_by_itself(tmp_path: Path) -> None:
+    """The collector may run where this thread holds the very lock that closing takes, as in a fork."""
+
+    def use_and_drop() -> weakref.ref[BlockingEnqueue]:
+        app = Penstock("dropped", broker=f"sqlite:///{tmp_path}/jobs.db")
+        app.send("t", 1)
+        (line,) = app._blocking._lines
+        database = line.way._database  # type: ignore[attr-defined]  # SQLite's
+        database.before_fork()
+        dropped = weakref.ref(app._blocking)
+        del app, line
+        thread = threading.Thread(target=gc.collect, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive(), "the collector waits for a lock"
+        database.after_fork(child=False)
+        return dropped
+
+    assert use_and_drop()() is None
+    assert len(producer._ended) == 1
+    beside = Penstock("beside", broker=f"memory://{new_id()}")
+    beside.send("t", 2)
+    assert not producer._ended
+    beside.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_what_has_ended_is_the_parents_after_a_fork(redis_url: str) -> None:
+    app = Penstock("forks", broker=redis_url)
+    thread = threading.Thread(target=app.send, args=("t", 1))
+    thread.start()
+    thread.join()
+    assert producer._ended
+    child = os.fork()
+    if child == 0:
+        os._exit(len(producer._ended) + len(producer._ways))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert producer._ended
+    app.close()
+    assert not producer._ended

@@ -7,8 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import apsw
+
 from penstock import brokers
-from penstock.brokers.sqlite import SQLiteBroker, SQLiteProducer, open_blocking, open_broker
+from penstock.brokers.sqlite import SQLiteBroker, SQLiteProducer, file, open_blocking, open_broker
 from penstock.core.job import Job, Origin
 from penstock.core.settlement import Done
 from penstock.ports.broker import WorkerCard
@@ -80,6 +82,24 @@ def hold(path: str) -> None:
     database.write(stand, durable=False)
 
 
+def prepare(path: str) -> None:
+    """Gives the file its schema, or what it lacks; stands in the middle of it until its input ends."""
+    connection = apsw.Connection(path)
+    told = False
+
+    def stand(_: object, statement: str, __: object) -> bool:
+        nonlocal told
+        if not told and statement.lstrip().startswith(("CREATE", "ALTER")):
+            told = True
+            print("holds it", flush=True)
+            sys.stdin.read()
+        return True
+
+    connection.exec_trace = stand
+    file.prepare(connection, Path(path))
+    connection.close()
+
+
 def main() -> None:
     name, *arguments = sys.argv[1:]
     match name:
@@ -91,6 +111,8 @@ def main() -> None:
             enqueue(*arguments)
         case "hold":
             hold(*arguments)
+        case "prepare":
+            prepare(*arguments)
 
 
 if __name__ == "__main__":

@@ -370,9 +370,7 @@ def test_a_disk_that_does_not_answer_ends_the_wait(
 
 def test_an_older_file_gets_what_it_lacks(broker: SQLiteBroker, producer: SQLiteProducer, path: Path) -> None:
     producer.enqueue([Job("q:1", "q", b"1")], Origin("p", 1))
-    producer._database.execute("DROP INDEX queues_paused")
-    producer._database.execute("ALTER TABLE queues DROP COLUMN paused")
-    producer._database.execute("PRAGMA user_version = 1")
+    _make_older(producer._database)
     assert _schema(producer._database) != _made_anew(path)
     producer.close()
 
@@ -389,6 +387,49 @@ def test_an_older_file_gets_what_it_lacks(broker: SQLiteBroker, producer: SQLite
             await broker.close()
 
     assert asyncio.run(used()) == (["q:1"], [QueueCounts("q", running=1, enqueued_total=1)])
+    producer.enqueue([Job("q:2", "q", b"2")], Origin("p", 2))
+    assert _schema(producer._database) == _made_anew(path)
+
+
+def _make_older(database: Database) -> None:
+    """Takes away what version 1 did not have."""
+    database.execute("DROP INDEX queues_paused")
+    database.execute("ALTER TABLE queues DROP COLUMN paused")
+    database.execute("PRAGMA user_version = 1")
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_another_process_may_be_faster_to_prepare_it(
+    producer: SQLiteProducer, path: Path, older: bool
+) -> None:
+    """It holds the file for longer than anybody waits for their turn, and has changed it when it lets go."""
+    if older:
+        producer.enqueue([Job("q:1", "q", b"1")], Origin("p", 1))
+        _make_older(producer._database)
+        producer.close()
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.brokers.sqlite.programs", "prepare", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "holds it\n"
+        connection = apsw.Connection(str(path))
+        asked = Event()
+
+        def waits(_: int) -> bool:
+            """SQLite asks this where another connection writes; by then the version has been read."""
+            if not asked.is_set():
+                asked.set()
+                other.communicate("\n", timeout=30)
+            return True
+
+        connection.set_busy_handler(waits)
+        file.prepare(connection, path)
+        assert asked.is_set()
+        connection.close()
+    assert other.returncode == 0
     producer.enqueue([Job("q:2", "q", b"2")], Origin("p", 2))
     assert _schema(producer._database) == _made_anew(path)
 

@@ -57,6 +57,9 @@ class RedisBlocking:
         self._connection: Any = self._kind(**self._options)
         self.answer_s = self._answer_s = ANSWER_S
         self._used_mono = 0.0
+        # What was sent and whose replies are not all read. An interrupt may come anywhere, also between the two halves
+        # of a call, and the next call must not read what was meant for the one before.
+        self._unread: Sequence[Command] | None = None
         self._queues: dict[str, QueueKeys] = {}
         self._registered: set[str] = set()
 
@@ -162,7 +165,7 @@ class RedisBlocking:
                 error = translated(reply, self._shown)
                 if isinstance(error, BrokerUnavailable):
                     # A server that was demoted or is loading: the address may lead to another one by now.
-                    self._connection.disconnect()
+                    self._drop()
                 raise error
         return replies
 
@@ -176,7 +179,7 @@ class RedisBlocking:
         try:
             return half(commands)
         except BaseException as broken:
-            self._connection.disconnect()
+            self._drop()
             if isinstance(broken, (driver.RedisError, OSError)):
                 raise translated(broken, self._shown) from None
             raise
@@ -185,6 +188,8 @@ class RedisBlocking:
         connection = self._connection
         if self._answer_s != self.answer_s:
             self._set_deadlines()
+        if self._unread is not None:
+            self._drop()
         now_mono = time.monotonic()
         if now_mono - self._used_mono > _QUIET_S and connection.is_connected and self._has_hung_up():
             connection.disconnect()
@@ -192,16 +197,24 @@ class RedisBlocking:
         packed = (
             commands[0].packed() if len(commands) == 1 else b"".join([each.packed() for each in commands])
         )
+        self._unread = commands
         connection.send_packed_command([packed], check_health=False)
 
     def _receive(self, commands: Sequence[Command]) -> list[Any]:
+        if self._unread is not commands:
+            raise driver.ConnectionError("the connection was closed before the answer was read")
         replies: list[Any] = []
         for _ in commands:
             try:
                 replies.append(self._connection.read_response())
             except driver.ResponseError as error:
                 replies.append(error)
+        self._unread = None
         return replies
+
+    def _drop(self) -> None:
+        self._connection.disconnect()
+        self._unread = None
 
     def _has_hung_up(self) -> bool:
         """Whether the server has ended the connection: it was restarted, or does not keep quiet ones."""
@@ -211,9 +224,9 @@ class RedisBlocking:
             return True
 
     def close(self) -> None:
-        self._connection.disconnect()
+        self._drop()
 
     def abandon(self) -> None:
         # The parent uses the same socket: our copy of its descriptor is closed without shutting the connection down.
-        self._connection.disconnect()
+        self._drop()
         self._connection, self._answer_s = self._kind(**self._options), ANSWER_S

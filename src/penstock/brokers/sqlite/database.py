@@ -214,11 +214,11 @@ class Database:
                 self.open()
                 self._turnstile.enter()
         except BaseException as error:  # the answer to all who asked
+            self._turnstile.leave()  # it may have been entered: an interrupt comes anywhere
             return [error] * len(operations)
         try:
             with translating(self.path):
-                self._begin(durable)
-                outcomes = self._steps(operations)
+                outcomes = self._steps(operations, durable)
                 if self._trim:
                     self._trim_log()
                 return outcomes
@@ -226,7 +226,11 @@ class Database:
             if len(operations) == 1:
                 return [error]
         finally:
-            self._turnstile.leave()
+            try:
+                self._turnstile.leave()
+            except BaseException:  # an interrupt before it had begun; everybody would wait for this process
+                self._turnstile.leave()
+                raise
             self.ringer.ring()
         return [self._write_all([operation], durable)[0] for operation in operations]
 
@@ -236,8 +240,9 @@ class Database:
             self._durable = durable
         self.execute("BEGIN IMMEDIATE")
 
-    def _steps(self, operations: Sequence[Callable[[Database, float], Any]]) -> list[Any]:
+    def _steps(self, operations: Sequence[Callable[[Database, float], Any]], durable: bool) -> list[Any]:
         try:
+            self._begin(durable)
             if len(operations) == 1:
                 outcomes = [self._step(operations[0])]
             else:
@@ -277,8 +282,8 @@ class Database:
         """Runs ``operation``, which only reads, on one state of the file."""
         with self._using, translating(self.path):
             self.open()
-            self.execute("BEGIN")
             try:
+                self.execute("BEGIN")
                 return operation(self, self._clock())
             finally:
                 if self.connection.in_transaction:

@@ -125,8 +125,7 @@ def prepare(connection: Connection, path: Path) -> None:
         raise BrokerMisconfigured(
             f"SQLite file {path}: it can only be read; give this user write permission for the file and its folder"
         )
-    version = _version(connection, path)
-    if version == VERSION:
+    if _version(connection, path) == VERSION:
         return
     mode = connection.pragma("journal_mode", "wal")
     if mode != "wal":
@@ -136,6 +135,8 @@ def prepare(connection: Connection, path: Path) -> None:
         )
     connection.execute("BEGIN IMMEDIATE")
     try:
+        # Read now that nobody else can change it: another process may have been faster since.
+        version = _version(connection, path)
         if version:
             for newer in range(version + 1, VERSION + 1):
                 connection.execute(_UPGRADES[f"to_{newer}"])

@@ -55,14 +55,17 @@ class Turnstile:
         if sys.platform == "win32":  # it has no such locks; SQLite's own waiting has to do
             return
         turn, write = self._files
-        if self._lock(turn):
-            self._lock(write)
+        try:
+            if self._lock(turn):
+                self._lock(write)
+        finally:
             fcntl.flock(turn, fcntl.LOCK_UN)
 
     def leave(self) -> None:
-        """Lets the next one in. Also where ``enter`` gave up waiting."""
+        """Lets the next one in. Also where ``enter`` gave up waiting or failed, or nothing is open."""
         if sys.platform != "win32":
-            fcntl.flock(self._files[1], fcntl.LOCK_UN)
+            for write in self._files[1:]:
+                fcntl.flock(write, fcntl.LOCK_UN)
 
     def _lock(self, file: int) -> bool:
         try:
@@ -96,10 +99,12 @@ class _Wait:
     def get(self, patience_s: float) -> bool:
         """Whether the lock could be had in time."""
         Thread(target=self._wait, name="penstock-sqlite-turn", daemon=True).start()
-        self._over.wait(patience_s)
-        with self._deciding:
-            self._given_up = not self._got
-            return self._got
+        try:
+            self._over.wait(patience_s)
+        finally:  # an interrupted wait is given up too
+            with self._deciding:
+                self._given_up = not self._got
+        return self._got
 
     def _wait(self) -> None:
         fcntl.flock(self._file, fcntl.LOCK_EX)

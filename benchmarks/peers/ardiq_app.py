@@ -12,7 +12,7 @@ from benchmarks.peers import marks, settings
 MORE: dict[str, Any] = {}
 if settings.SETTING.startswith("best"):
     MORE = {"concurrency": settings.CONCURRENCY, "prefetch": 4 * settings.CONCURRENCY}
-if settings.SETTING == "best, no results":
+if settings.SETTING.startswith("best unstored"):
     MORE["result_ttl_ms"] = 0
 app = Ardiq(redis_url=settings.REDIS_URL, **MORE)
 

@@ -19,6 +19,13 @@ if BEST:
     # The worker asks asyncio for a loop of its own accord.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
+# For `--custom-log-dict`: by default it writes two lines for each job.
+QUIET: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "loggers": {"arq": {"level": "WARNING"}},
+}
+
 _pool: list[ArqRedis] = []
 
 

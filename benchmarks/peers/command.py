@@ -1,6 +1,7 @@
 """``scripts/bench peers``: Penstock and other libraries at the same work, in turns, on one machine.
 
-Prints the tables. A whole run also writes ``benchmarks/results/peers.json``, the section between the markers of
+Prints the tables. ``--choose`` measures everybody's best settings with one and with two processes, and keeps what was
+best for the runs to come. A whole run also writes ``benchmarks/results/peers.json``, the section between the markers of
 ``docs/benchmarks.md``, and the plots in ``docs/plots``.
 """
 
@@ -12,41 +13,30 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks import bench, report
 from benchmarks.bench import Place, Plan, say
 from benchmarks.children import ROOT, RunFailed
-from benchmarks.peers import environments, pages, running
+from benchmarks.peers import choosing, environments, pages, running
 from benchmarks.peers.environments import Absent
 from benchmarks.peers.peer import KINDS, Peer, Setting
 from benchmarks.peers.results import DURABILITIES, Case, Results
 from benchmarks.peers.running import Limits
 from benchmarks.peers.table import ALL, PENSTOCK
+from benchmarks.peers.turns import Programs, Turn, rotated, turns
 
 # All of it, three rounds, then takes about 20 minutes on two quiet cores.
-THOROUGH = Limits(run_s=2.0, cut_s=30.0, enqueue_s=1.0)
+THOROUGH = Limits(run_s=1.5, cut_s=10.0, enqueue_s=0.7)
 QUICK = Limits(run_s=0.6, cut_s=10.0, enqueue_s=0.3)
 # The first guess of how many jobs a run needs may be far off; below this share of its time it is done once more.
 _TOO_SHORT = 0.4
 _FEWEST_JOBS = 20
-_MOST_JOBS = 1_500_000
 _SECONDS_A_JOB = {"noop": 0.0, "1 ms": 0.001, "10 ms": 0.01}
 LATEST = environments.FOLDER / "latest.json"
 RESULT = ROOT / "benchmarks" / "results" / "peers.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One system at one kind of work; what a round is made of."""
-
-    case: Case
-    peer: Peer
-    setting: Setting
-    programs: Path
 
 
 class Measuring:
@@ -60,8 +50,8 @@ class Measuring:
         self._rates: dict[Case, float] = {}
 
     def take(self, turn: Turn) -> None:
-        """One run; one that failed has no figure, and is not tried again."""
-        if turn.case in self._results.failed:
+        """One run; one that failed has no figure, and what never had one is not tried again."""
+        if turn.case in self._results.failed and turn.case not in self._results.samples:
             return
         try:
             told = self._drain(turn) if turn.case.kind in KINDS else self._enqueue(turn)
@@ -81,7 +71,7 @@ class Measuring:
 
     def _drain(self, turn: Turn) -> str:
         drained = self._once(turn)
-        if drained.took_s < _TOO_SHORT * self._limits.run_s:
+        if drained.took_s < _TOO_SHORT * self._limits.run_s and drained.jobs < self._limits.most:
             drained = self._once(turn)
         self._results.add(
             turn.case,
@@ -101,7 +91,7 @@ class Measuring:
         without = self._rates.get(case._replace(durability="none"), 0.0)
         slowed = without / 2 if case.durability == "always" else without
         guess = self._rates.get(case) or slowed or first_guess(turn.setting, case.kind)
-        count = min(_MOST_JOBS, max(_FEWEST_JOBS, int(guess * self._limits.run_s)))
+        count = min(self._limits.most, max(_FEWEST_JOBS, int(guess * self._limits.run_s)))
         at = self._places[case.durability]
         drained = running.drain(
             turn.peer, turn.setting, turn.programs, at, case.kind, count, self._limits, self._folder
@@ -116,34 +106,20 @@ def first_guess(setting: Setting, kind: str) -> float:
     return min(setting.rate, setting.at_once(kind) / waiting_s) if waiting_s else setting.rate
 
 
-def turns(peers: list[tuple[Peer, Path]]) -> Iterator[Turn]:
-    """One round: each kind of work by all systems, one after another."""
-    for kind in KINDS:
-        yield from _turns(peers, kind, "none", lambda setting, kind=kind: kind in setting.kinds)
-    for durability in DURABILITIES[1:]:
-        yield from _turns(peers, "noop", durability, lambda setting: setting.durable)
-    for way in ("one", "many"):
-        for peer, programs in peers:
-            first = peer.settings[0]
-            yield Turn(Case(peer.key, first.name, way, "none"), peer, first, programs)
+def _programs(peer: Peer) -> tuple[Path, Programs]:
+    plain = peer.environment()
+    best = peer.best_environment() if peer.best_environment else plain
+    return plain, lambda setting: best if setting.best else plain
 
 
-def _turns(
-    peers: list[tuple[Peer, Path]], kind: str, durability: str, wanted: Callable[[Setting], bool]
-) -> Iterator[Turn]:
-    for peer, programs in peers:
-        for setting in filter(wanted, peer.settings):
-            yield Turn(Case(peer.key, setting.name, kind, durability), peer, setting, programs)
-
-
-def _environments(names: list[str], results: Results) -> list[tuple[Peer, Path]]:
-    found: list[tuple[Peer, Path]] = []
+def _environments(names: list[str], results: Results) -> list[tuple[Peer, Programs]]:
+    found: list[tuple[Peer, Programs]] = []
     for peer in ALL:
         if peer.key not in names:
             continue
         try:
-            programs = peer.environment()
-            results.versions[peer.key] = peer.versions(programs)
+            plain, programs = _programs(peer)
+            results.versions[peer.key] = peer.versions(plain)
             found.append((peer, programs))
         except Absent as reason:
             say(f"  {peer.name} is absent: {reason}")
@@ -165,6 +141,17 @@ def _arguments(words: list[str]) -> argparse.Namespace:
         "--quick", action="store_true", help="short runs, for development; writes nothing either"
     )
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured [3]")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="at most N jobs a run: to see that everything works; writes nothing",
+    )
+    parser.add_argument(
+        "--choose",
+        action="store_true",
+        help="measure the best settings with each number of processes, and keep what was best in processes.json",
+    )
     parser.add_argument("--output", type=Path, help="a folder for peers.json, peers.md and the plots")
     parser.add_argument(
         "--from-json",
@@ -180,11 +167,13 @@ def _measure(given: argparse.Namespace) -> Results:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         plan: Plan = bench.quick(folder) if given.quick else bench.thorough(folder)
-        limits = QUICK if given.quick else THOROUGH
+        limits = QUICK if given.quick or given.choose else THOROUGH
+        if given.jobs:
+            limits = replace(limits, most=given.jobs)
         results = Results(
             machine=report.machine(plan),
             limits=asdict(limits),
-            quick=given.quick,
+            quick=given.quick or bool(given.jobs),
             rounds=given.rounds,
             command=shlex.join(["scripts/bench", *sys.argv[1:]]),
         )
@@ -197,11 +186,12 @@ def _measure(given: argparse.Namespace) -> Results:
         measuring = Measuring(limits, places, folder, results)
         for number in range(given.rounds):
             say(f"round {number + 1} of {given.rounds} ({time.strftime('%H:%M:%S')})")
-            for turn in turns(peers):
+            ordered = rotated(peers, number, given.rounds)
+            for turn in choosing.turns(ordered) if given.choose else turns(ordered):
                 measuring.take(turn)
-            results.took_s = time.monotonic() - began
-            # What was measured outlives whatever comes after; --from-json reads it.
-            LATEST.write_text(json.dumps(results.saved()))
+                results.took_s = time.monotonic() - began
+                # What was measured outlives a run that is cut; --from-json reads it.
+                LATEST.write_text(json.dumps(results.saved()))
     return results
 
 
@@ -209,10 +199,13 @@ def main(words: list[str]) -> int:
     """Exit status 1 where a library that is there could not be measured."""
     given = _arguments(words)
     results = Results.loaded(json.loads(given.from_json.read_text())) if given.from_json else _measure(given)
+    if given.choose:
+        choosing.keep(results)
+        return 0
     print(pages.section(results))
     if given.output:
         pages.write(results, given.output / "peers.json", given.output / "peers.md", given.output / "plots")
-    elif not (given.only or given.quick):
+    elif not (given.only or results.quick):
         pages.write(results, RESULT, ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "plots")
     for case, reason in results.failed.items():
         if case.kind in KINDS:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -73,9 +74,14 @@ def _index() -> dict[str, str]:
     return found
 
 
+def _pinned(key: str) -> dict[str, str]:
+    pins = (REQUIREMENTS / f"{key}.txt").read_text()
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", pins, re.MULTILINE))
+
+
 def versions(key: str) -> str:
     """The pinned versions that matter: the library's own, and what it talks to Redis with."""
-    pins = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (REQUIREMENTS / f"{key}.txt").read_text(), re.MULTILINE))
+    pins = _pinned(key)
     names = [
         key,
         *(name for name in ("taskiq-redis", "redis", "hiredis", "coredis", "uvloop") if name in pins),
@@ -83,10 +89,31 @@ def versions(key: str) -> str:
     return ", ".join(f"{name} {pins[name]}" for name in names)
 
 
+def own(key: str) -> Path:
+    """Penstock from this checkout, built and installed as a user has it, with the pins of ``key``."""
+    programs = python(key)
+    with tempfile.TemporaryDirectory() as folder:
+        built = subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        if built.returncode:
+            raise Absent(f"it cannot be built: {told(built.stderr)}")
+        (wheel,) = Path(folder).glob("*.whl")
+        _uv("pip", "install", "--no-deps", "--reinstall", "--python", str(programs / "python"), str(wheel))
+    return programs
+
+
 def own_versions() -> str:
-    """The same of Penstock."""
-    names = ("penstock", "redis", "hiredis", "msgspec", "uvloop")
-    return ", ".join(f"{name} {version(name)}" for name in names)
+    """The same of Penstock, whose best settings have uvloop beside what the others have."""
+    plain, fast = (_pinned(key) for key in ("penstock", "penstock-fast"))
+    names = [
+        f"penstock {version('penstock')}",
+        *(f"{name} {plain[name]}" for name in ("redis", "hiredis", "msgspec")),
+    ]
+    return ", ".join(names) + f"; in its best settings uvloop {fast['uvloop']} too, without it in all others"
 
 
 def sidekiq() -> Path:
@@ -103,4 +130,8 @@ def sidekiq_versions(programs: Path) -> str:
         subprocess.run([str(programs / name), option], capture_output=True, text=True).stdout.split("\n")[0]
         for name, option in (("sidekiq", "--version"), ("ruby", "--version"))
     ]
-    return ", ".join(" ".join(line.split()[:2]) for line in said)
+    hiredis = subprocess.run(
+        [str(programs / "ruby"), "-e", "require 'redis/connection/hiredis'"], capture_output=True
+    )
+    client = "absent" if hiredis.returncode else "in its best settings"
+    return ", ".join([*(" ".join(line.split()[:2]) for line in said), f"ruby-hiredis {client}"])

@@ -18,23 +18,29 @@ _AIM = 5.0
 
 _HOW = """\
 Written by `{command}` in {minutes:.0f} min. Each library runs in an environment of its own, all on one Redis server.
-Jobs are enqueued beforehand; one worker is started anew for each run and drains them. A job writes the moment of its
-end to a place of its own in a file that all processes share (about 0.1 us; about 2 us in Ruby), and the rate is the
-number of jobs over the time from the first one's start to the last one's end: no library's own counters are asked. All
-systems take turns, for {rounds} rounds; figures are medians, with the smallest and the largest run. The number of jobs
-is chosen so that a run takes about {run_s:g} s; one that takes over {cut_s:g} s is cut, and its rate is what was done
-until then.
+Jobs are enqueued beforehand; a worker is started anew for each run and drains them. A job writes the moment of its end,
+and how often it ran, to a place of its own in a file that all processes share, and the rate is the number of jobs over
+the time from the first one's start to the last one's end: no library's own counters are asked. A run in which a job ran
+twice or was missed has no figure. All systems take turns, for {rounds} rounds, each of which begins with another one;
+figures are medians, with the smallest and the largest run. The number of jobs is chosen so that a run takes about
+{run_s:g} s; one that takes over {cut_s:g} s is cut, and its rate is what was done until then.
 
-- *Setting*: `default` is what a library's documentation starts, with one worker process where an option says how many;
-  `best` is what its documentation recommends for throughput, with the concurrency that measured best on two cores.
+- *Setting*: `default` is what a library's documentation starts, with as many processes as it says. `best` is what its
+  documentation recommends for throughput, with as many worker processes as measured best for it on these cores
+  (`scripts/bench peers --choose` tries one and two of everybody, Penstock too); where a library has no option for that,
+  its worker is started as many times. `best, 10` and `best, 100` are the same with so many jobs at once in all.
+- *At once*: how many jobs can run at the same time, in all worker processes together.
+- Celery, Dramatiq and Taskiq have hiredis in all their settings, which they do not install themselves: redis-py takes
+  it where it finds it. Penstock has uvloop in its `best` settings only, as have those that do not start it themselves.
 - *Ack*: `early` means that the message is gone before its job has run, so that `kill -9` loses the job. `late` means
   that it is kept until the job has run, so that another worker runs it again. `fails` means that the job of a killed
   worker is found and marked as failed, but not run again unless it was enqueued with retries.
-- *Beside it*: how many times as fast Penstock is in the same run, in the setting that does the same: results stored or
-  not, threads beside libraries of threads and processes, coroutines beside those of coroutines. Below 1, it is slower.
+- *Beside it*: how many times as fast Penstock is in the same run, in the setting that does the same: `best` beside
+  `best`, results stored or not, threads beside libraries of threads and processes, coroutines beside those of
+  coroutines. Where jobs wait there is such a figure only at the same number of jobs at once. Below 1, it is slower.
 - *Memory*: the most of all its processes together. Pages that forked processes share count in each.
 - *First job*: from the start of the process to the start of its first job.
-- Penstock runs as `penstock worker` does without options, its guard included, but for the concurrency that is shown.
+- Penstock runs as `penstock worker` does without options, its guard included; its `best` with `--processes` and `-c`.
 """
 _NAMES = {
     "noop": "No-op jobs",
@@ -42,16 +48,24 @@ _NAMES = {
     "10 ms": "Jobs that wait 10 ms",
 }
 _PLOTS = {"noop": "peers-noop", "1 ms": "peers-1ms", "10 ms": "peers-10ms"}
+# By whether jobs are coroutines, and whether results are stored.
+_BEST = {(False, False): "best", (True, False): "best coroutines", (True, True): "best coroutines, stored"}
 _WAYS = {"one": "one by one", "many": "many at once"}
 
 
-def beside(peer: Peer, setting: Setting, kind: str) -> Setting:
-    """Penstock's setting that does the same."""
+def beside(peer: Peer, setting: Setting, kind: str) -> Setting | None:
+    """Penstock's setting that does the same; None where it has none with as many jobs at once, and jobs wait."""
     coroutines = "asyncio" in peer.sleep
-    if kind != "noop" and setting.name.startswith("best"):
-        lane = "coroutines" if coroutines else "threads"
-        return PENSTOCK.setting(f"100 {lane}")
-    if kind != "noop" or setting.results:
+    if kind != "noop":
+        name = ("best coroutines" if coroutines else "best") if setting.best else ""
+        at_once = setting.at_once(kind)
+        if name:
+            return next((each for each in PENSTOCK.settings if each.name == f"{name}, {at_once}"), None)
+        ours = PENSTOCK.setting("coroutines" if coroutines else "default")
+        return ours if ours.at_once(kind) == at_once else None
+    if setting.best:
+        return PENSTOCK.setting(_BEST[coroutines, setting.results])
+    if setting.results:
         return PENSTOCK.setting("coroutines" if coroutines else "default")
     return PENSTOCK.setting("coroutines, no results" if coroutines else "no results")
 
@@ -63,8 +77,9 @@ def _settings(kind: str) -> Iterator[tuple[Peer, Setting]]:
                 yield peer, setting
 
 
-def _beside(peer: Peer, setting: Setting, kind: str, durability: str = "none") -> Case:
-    return Case(PENSTOCK.key, beside(peer, setting, kind).name, kind, durability)
+def _beside(peer: Peer, setting: Setting, kind: str, durability: str = "none") -> Case | None:
+    ours = None if peer is PENSTOCK else beside(peer, setting, kind)
+    return None if ours is None else Case(PENSTOCK.key, ours.name, kind, durability)
 
 
 def _rate(results: Results, case: Case) -> str:
@@ -76,8 +91,8 @@ def _rate(results: Results, case: Case) -> str:
     return f"{results.middle(case) or 0:,.0f} ({min(rates):,.0f} to {max(rates):,.0f}{cut})"
 
 
-def _ratio(results: Results, case: Case, ours: Case) -> float | None:
-    theirs, own = results.middle(case), results.middle(ours)
+def _ratio(results: Results, case: Case, ours: Case | None) -> float | None:
+    theirs, own = results.middle(case), results.middle(ours) if ours else None
     return own / theirs if theirs and own and case.peer != PENSTOCK.key else None
 
 
@@ -96,7 +111,16 @@ def _head(*names: str) -> Iterator[str]:
 
 def _drained(results: Results, kind: str) -> Iterator[str]:
     yield from _head(
-        "library", "setting", "at once", "ack", "results", "jobs/s", "beside it", "memory", "first job"
+        "library",
+        "setting",
+        "processes",
+        "at once",
+        "ack",
+        "results",
+        "jobs/s",
+        "beside it",
+        "memory",
+        "first job",
     )
     for peer, setting in _settings(kind):
         case = Case(peer.key, setting.name, kind, "none")
@@ -106,6 +130,7 @@ def _drained(results: Results, kind: str) -> Iterator[str]:
             yield _line(
                 f"**{peer.name}**" if peer is PENSTOCK else peer.name,
                 f"{setting.name}: {setting.about}",
+                str(setting.processes(kind)),
                 str(setting.at_once(kind)),
                 setting.ack,
                 "stored" if setting.results else "no",
@@ -150,7 +175,7 @@ def ratios(results: Results) -> Iterator[tuple[float, str, str]]:
         for setting in peer.settings:
             ours = _beside(peer, setting, "noop")
             ratio = _ratio(results, Case(peer.key, setting.name, "noop", "none"), ours)
-            if ratio is not None:
+            if ratio is not None and ours is not None:
                 yield ratio, f"{peer.name}, {setting.name}", ours.setting
 
 
@@ -176,7 +201,7 @@ def faster(results: Results) -> Iterator[str]:
         for peer, setting in _settings(kind):
             case, ours = Case(peer.key, setting.name, kind, "none"), _beside(peer, setting, kind)
             ratio = _ratio(results, case, ours)
-            if ratio is not None and ratio < 1:
+            if ratio is not None and ratio < 1 and ours is not None:
                 own = PENSTOCK.setting(ours.setting).at_once(kind)
                 yield (
                     f"- {_NAMES[kind]}: {peer.name}, {setting.name}: {plot.figure(1 / ratio)} {TIMES} as fast, with "
@@ -198,7 +223,8 @@ def _below_ours(results: Results, name: str) -> Iterator[str]:
     for peer in PEERS:
         found: list[tuple[float, str]] = []
         for setting in peer.settings:
-            own = results.middle(_beside(peer, setting, "noop"), name)
+            ours = _beside(peer, setting, "noop")
+            own = results.middle(ours, name) if ours else None
             theirs = results.middle(Case(peer.key, setting.name, "noop", "none"), name)
             if own and theirs and theirs < own:
                 told = f"{peer.name}, {setting.name}, {plot.figure(theirs)} beside {plot.figure(own)}"
@@ -224,7 +250,7 @@ def plots(results: Results) -> dict[str, str]:
     wanted: list[tuple[str, str, str, list[plot.Bar], plot.Scale]] = [
         (
             f"{_PLOTS[kind]}.svg",
-            f"{_NAMES[kind]}, one worker process",
+            _NAMES[kind],
             "jobs a second",
             _bars(results, kind),
             "logarithmic" if kind == "noop" else "linear",
@@ -284,7 +310,7 @@ def section(results: Results) -> str:
     lines += ["### Where another library is better", "", *better, ""]
     broken = [f"- {', '.join(case)}: {why}" for case, why in results.failed.items() if case.kind in KINDS]
     if broken:
-        lines += ["### Without a figure", "", *broken, ""]
+        lines += ["### Runs without a figure", "", *broken, ""]
     return "\n".join(lines)
 
 

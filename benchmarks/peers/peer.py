@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KINDS = ("noop", "1 ms", "10 ms")
+WAITING = KINDS[1:]
 EARLY, LATE, FAILS = "early", "late", "fails"
 
 
@@ -16,10 +17,13 @@ class Setting:
 
     Attributes:
         name: What the application reads as ``PEERS_SETTING``, and what the tables call it.
-        command: The worker's command line. ``{bin}`` is the environment's folder of programs, ``{c}`` the concurrency,
-            ``{url}`` the Redis server.
-        concurrency: Jobs at once in no-op runs.
-        napping: Jobs at once where jobs wait; None for the same.
+        command: The worker's command line. ``{bin}`` is the environment's folder of programs, ``{p}`` how many
+            processes, ``{c}`` the concurrency of each, ``{url}`` the Redis server. Where it has no ``{p}`` and there
+            are to be more processes than ``own``, it is started as many times.
+        concurrency: Jobs at once in all processes together; at least one for each.
+        own: The worker processes that it has where there is no choice.
+        choices: The numbers of processes that ``--choose`` measures it with.
+        chosen: Which of them was best, by kind of work.
         ack: Whether a message is gone before its job has run (``early``: a killed worker loses it), after it
             (``late``: it runs again), or the job of a killed worker is found and marked as failed (``fails``).
         results: Whether what a task returns is kept.
@@ -37,14 +41,33 @@ class Setting:
     results: bool
     about: str
     rate: float
-    napping: int | None = None
+    own: int = 1
+    choices: tuple[int, ...] = ()
+    chosen: Mapping[str, int] = field(default_factory=dict)
     kinds: tuple[str, ...] = KINDS
     durable: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def best(self) -> bool:
+        """Whether it is one of those that are recommended for throughput."""
+        return self.name.startswith("best")
+
+    def processes(self, kind: str) -> int:
+        """Its worker processes at a kind of work."""
+        return self.chosen.get(kind, self.choices[0] if self.choices else self.own)
+
+    def copies(self, kind: str) -> int:
+        """How many times its command is started."""
+        return 1 if "{p}" in self.command else self.processes(kind) // self.own
+
+    def each(self, kind: str) -> int:
+        """Jobs at once in one of its processes."""
+        return max(1, self.concurrency // self.processes(kind))
+
     def at_once(self, kind: str) -> int:
-        """Its concurrency for a kind of work."""
-        return self.concurrency if kind == "noop" or self.napping is None else self.napping
+        """Jobs at once in all of its processes."""
+        return self.each(kind) * self.processes(kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +83,7 @@ class Peer:
         environment: Makes its environment and returns the folder of its programs; raises ``Absent`` with the reason.
         producer: The program that enqueues, before its arguments.
         versions: Of what it is made, given its programs.
+        best_environment: The same as ``environment`` for its best settings; None where they share the other one.
     """
 
     name: str
@@ -70,6 +94,7 @@ class Peer:
     environment: Callable[[], Path]
     producer: tuple[str, ...]
     versions: Callable[[Path], str]
+    best_environment: Callable[[], Path] | None = None
 
     def setting(self, name: str) -> Setting:
         """One of its settings by name."""
@@ -78,7 +103,8 @@ class Peer:
     def worker(self, setting: Setting, kind: str, programs: Path, url: str) -> list[str]:
         """The worker's command line."""
         words = setting.command.split()
-        return [word.format(bin=programs, c=setting.at_once(kind), url=url) for word in words]
+        told = {"p": setting.processes(kind), "c": setting.each(kind), "url": url}
+        return [word.format(bin=programs, **told) for word in words]
 
     def enqueuing(self, programs: Path, *arguments: object) -> list[str]:
         """The command line that enqueues; see ``produce``."""

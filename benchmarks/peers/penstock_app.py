@@ -9,7 +9,7 @@ from benchmarks.peers import marks, settings
 from penstock import Penstock
 
 app = Penstock("peers", broker=settings.REDIS_URL)
-RESULT_TTL = 3600 if settings.SETTING in ("default", "coroutines") else 0
+RESULT_TTL = 3600 if settings.SETTING in ("default", "coroutines", "best coroutines, stored") else 0
 
 if "coroutines" in settings.SETTING:
 

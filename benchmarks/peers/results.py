@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ class Results:
         took_s: How long all of it took.
         versions: Of each library.
         absent: Libraries that could not be had, and why.
-        failed: What has no figure, and why.
+        failed: What failed, and why; it has no figure of that round.
         samples: Each round's figures by name: ``rate`` in jobs a second, ``start_s``, ``peak_mb``, ``took_s``, ...
     """
 
@@ -60,7 +60,8 @@ class Results:
 
     def saved(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        whole = asdict(self)
+        # Not `asdict`: before Python 3.12 it cannot copy every kind of mapping, and these need no copy.
+        whole = {each.name: getattr(self, each.name) for each in fields(self)}
         whole["failed"] = [case._asdict() | {"reason": reason} for case, reason in self.failed.items()]
         whole["samples"] = [case._asdict() | {"figures": kept} for case, kept in self.samples.items()]
         return whole

@@ -34,11 +34,15 @@ class Limits:
         run_s: How long one should take; the number of jobs follows from it.
         cut_s: After how long it is ended; the rate is what was done until then.
         enqueue_s: How long enqueuing is measured.
+        still_s: A worker that has ended no job for so long while some are left has missed them.
+        most: The most jobs of a run.
     """
 
     run_s: float
     cut_s: float
     enqueue_s: float
+    still_s: float = 5.0
+    most: int = 1_500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def told(setting: Setting, kind: str, url: str) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "PEERS_REDIS_URL": url,
         "PEERS_SETTING": setting.name,
-        "PEERS_CONCURRENCY": str(setting.at_once(kind)),
+        "PEERS_CONCURRENCY": str(setting.each(kind)),
         **setting.env,
     }
 
@@ -115,32 +119,48 @@ def drain(
     limits: Limits,
     folder: Path,
 ) -> Drained:
-    """Enqueues ``count`` jobs beforehand, and lets one new worker drain them."""
+    """Enqueues ``count`` jobs beforehand, and lets a new worker drain them; a run that is not exact has no figure."""
     at.empty()
     produce(peer, setting, programs, at.url, "fill", kind, count)
     path = folder / "marks"
     seen = Marks(path, count)
     more = told(setting, kind, at.url) | {marks.PATH: str(path)}
     command = peer.worker(setting, kind, programs, at.url)
-    with _worker(command, environment(at.url, more), folder / "log") as worker:
-        with _named(peer, setting, folder / "log"):
-            until(lambda: _alive(worker) and seen.any(), _FIRST_JOB_WITHIN_S, _LOOK_EVERY_S)
-        heaviest, mono_weighed = 0.0, 0.0
-        mono_cut = time.monotonic() + limits.cut_s
-        while not (complete := seen.complete()) and time.monotonic() < mono_cut:
-            with _named(peer, setting, folder / "log"):
-                _alive(worker)
-            if time.monotonic() - mono_weighed > _WEIGH_EVERY_S:
-                heaviest, mono_weighed = max(heaviest, _weight_mb(worker.pid)), time.monotonic()
-            time.sleep(_LOOK_EVERY_S)
-        heaviest = max(heaviest, _weight_mb(worker.pid))
-        mono_spawned = worker.mono_spawned
-    first, last, done = seen.first_s(), seen.last_s(), seen.done()
-    if done < 2:
-        raise RunFailed(
-            f"{peer.name}, {setting.name}: {done} of {count} jobs ended within {limits.cut_s:g} s"
-        )
+    log = folder / "log"
+    with (
+        _named(peer, setting, log),
+        _workers(command, environment(at.url, more), log, setting.copies(kind)) as at_work,
+    ):
+        until(lambda: _alive(at_work) and seen.any(), _FIRST_JOB_WITHIN_S, _LOOK_EVERY_S)
+        heaviest = _watched(at_work, seen, limits)
+        mono_spawned = at_work[0].mono_spawned
+        done, repeated, complete = seen.done(), seen.repeated(), seen.complete()
+        if repeated:
+            raise RunFailed(f"{repeated} of {count} jobs ran more than once")
+        if done < 2:
+            raise RunFailed(f"{done} of {count} jobs ended within {limits.cut_s:g} s")
+    first, last = seen.first_s(), seen.last_s()
     return Drained(done, last - first, first - mono_spawned, heaviest, not complete)
+
+
+def _watched(workers: list[Worker], seen: Marks, limits: Limits) -> float:
+    """Waits until all is done or the run is cut; the most memory meanwhile, in MB."""
+    heaviest, mono_weighed = 0.0, 0.0
+    mono_now = mono_moved = time.monotonic()
+    mono_cut, done = mono_now + limits.cut_s, 0
+    while not seen.complete() and mono_now < mono_cut:
+        _alive(workers)
+        mono_now = time.monotonic()
+        if mono_now - mono_weighed > _WEIGH_EVERY_S:
+            heaviest, mono_weighed = max(heaviest, _weights_mb(workers)), mono_now
+            if (now_done := seen.done()) > done:
+                done, mono_moved = now_done, mono_now
+            elif mono_now - mono_moved > limits.still_s:
+                raise RunFailed(
+                    f"{seen.count - done} of {seen.count} jobs were missed: none ended for {limits.still_s:g} s"
+                )
+        time.sleep(_LOOK_EVERY_S)
+    return max(heaviest, _weights_mb(workers))
 
 
 class Worker:
@@ -152,7 +172,7 @@ class Worker:
 
     def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
         self.mono_spawned = time.monotonic()
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -179,12 +199,16 @@ class Worker:
 
 
 @contextmanager
-def _worker(command: list[str], env: dict[str, str], log: Path) -> Iterator[Worker]:
-    worker = Worker(command, env, log)
+def _workers(command: list[str], env: dict[str, str], log: Path, copies: int) -> Iterator[list[Worker]]:
+    workers: list[Worker] = []
+    log.write_bytes(b"")
     try:
-        yield worker
+        # One by one, so that those that were started are ended where a later one cannot be.
+        workers.extend(Worker(command, env, log) for _ in range(copies))
+        yield workers
     finally:
-        worker.kill()
+        for worker in workers:
+            worker.kill()
 
 
 def session(leader: int) -> list[int]:
@@ -202,18 +226,19 @@ def session(leader: int) -> list[int]:
     return found
 
 
-def _weight_mb(leader: int) -> float:
+def _weights_mb(workers: list[Worker]) -> float:
     whole = 0.0
-    for pid in session(leader):
+    for pid in (pid for worker in workers for pid in session(worker.pid)):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, RunFailed):
             whole += peak_mb(pid)
     return whole
 
 
-def _alive(worker: Worker) -> bool:
-    status = worker.process.poll()
-    if status is not None:
-        raise RunFailed(f"the worker ended with status {status}")
+def _alive(workers: list[Worker]) -> bool:
+    for worker in workers:
+        status = worker.process.poll()
+        if status is not None:
+            raise RunFailed(f"the worker ended with status {status}")
     return True
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import shutil
+import subprocess
 import sys
 import time
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.bench import TIMES, Place
 from benchmarks.children import ROOT, RunFailed
-from benchmarks.peers import command, environments, pages, plot, produce, running
+from benchmarks.peers import choosing, command, environments, marks, pages, plot, produce, running, turns
 from benchmarks.peers.marks import Marks
 from benchmarks.peers.peer import KINDS, Peer, Setting
 from benchmarks.peers.results import Case, Results
@@ -42,9 +48,11 @@ class TestMarks:
         assert not seen.any()
         seen._began[1] = 2_000_000_000
         seen._ended[1] = 5_000_000_000
+        seen._runs[1] = 1
         assert seen.any()
         assert not seen.complete()
         seen._ended[0], seen._ended[2] = 7_000_000_000, 6_000_000_000
+        seen._runs[0] = seen._runs[2] = 1
         assert seen.complete()
         assert (seen.first_s(), seen.last_s(), seen.done()) == (2.0, 7.0, 3)
 
@@ -57,8 +65,36 @@ class TestMarks:
         seen = Marks(tmp_path / "marks", 100)
         for number in reversed(range(100)):
             assert not seen.complete()
-            seen._ended[number] = 1
+            seen._runs[number] = 1
         assert seen.complete()
+
+    def test_runs_of_a_job_are_counted_by_the_job(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = Marks(tmp_path / "marks", 3)
+        for name, view in zip(("began", "ended", "runs"), marks._open(tmp_path / "marks"), strict=True):
+            monkeypatch.setattr(marks, name, view)
+        marks.noop(0)
+        marks.nap(2, 0)
+        assert (seen.done(), seen.repeated()) == (2, 0)
+        asyncio.run(marks.async_nap(2, 0))
+        assert (seen.done(), seen.repeated()) == (2, 1)
+        for _ in range(300):
+            marks.noop(0)
+        assert (seen.done(), seen.repeated()) == (2, 2)
+
+    @pytest.mark.skipif(shutil.which("ruby") is None, reason="needs Ruby, which only Sidekiq does")
+    def test_ruby_marks_as_python_does(self, tmp_path: Path) -> None:
+        seen = Marks(tmp_path / "marks", 3)
+        app = (ROOT / "benchmarks" / "peers" / "sidekiq_app.rb").read_text()
+        module = app[app.index("module Marks") : app.index("class Noop")]
+        calls = "Marks.began(1); Marks.ended(1); Marks.ended(2); 300.times { Marks.ended(2) }"
+        environment = os.environ | {"PEERS_MARKS": str(tmp_path / "marks")}
+        program = f"require 'fiddle'\n{module}\n{calls}"
+        before_s = time.monotonic()
+        subprocess.run(["ruby", "-e", program], env=environment, check=True)
+        assert (seen.done(), seen.repeated()) == (2, 1)
+        assert before_s < seen.first_s() < seen.last_s() < time.monotonic()
 
 
 class TestProducing:
@@ -78,14 +114,13 @@ class TestProducing:
 
 # A worker of no library: what it does with the marks is in its arguments.
 _WORKER = """
-import mmap, os, sys, time
+import sys, time
 count, every_s = int(sys.argv[1]), float(sys.argv[2])
-with open(os.environ["PEERS_MARKS"], "r+b") as file:
-    moments = memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
+from benchmarks.peers import marks
 if count < 0:
     sys.exit("it has no such option")
 for number in range(count):
-    moments[len(moments) // 2 + number] = time.monotonic_ns()
+    marks.noop(number % len(marks.ended))
     time.sleep(every_s)
 time.sleep(600)
 """
@@ -126,6 +161,27 @@ class TestRunning:
         # Its time ends with its last job, not with the cut.
         assert drained.took_s < 1.0
 
+    def test_a_run_with_a_job_that_ran_twice_has_no_figure(self, tmp_path: Path) -> None:
+        # The last one of 20 comes after the second run of the first one.
+        program = tmp_path / "worker.py"
+        peer, setting = _fake(tmp_path, 20, 0)
+        program.write_text(_WORKER.replace("range(count)", "[0, *range(count)]"))
+        at = Place("redis://nowhere", lambda: None)
+        with pytest.raises(RunFailed, match="1 of 20 jobs ran more than once"):
+            running.drain(peer, setting, Path(sys.executable).parent, at, "noop", 20, LIMITS, tmp_path)
+
+    def test_a_run_with_a_missed_job_has_no_figure(self, tmp_path: Path) -> None:
+        with pytest.raises(RunFailed, match=r"1 of 20 jobs were missed: none ended for 0\.5 s"):
+            self._drain(tmp_path, 19, 0, Limits(1.0, 30.0, 0.1, still_s=0.5))
+
+    def test_a_worker_is_started_as_often_as_it_has_processes(self, tmp_path: Path) -> None:
+        _, setting = _fake(tmp_path, 20, 0)
+        two = replace(setting, choices=(1, 2), chosen={"noop": 2})
+        environment = {"PATH": "/bin:/usr/bin"}
+        with running._workers(["sleep", "600"], environment, tmp_path / "log", two.copies("noop")) as at_work:
+            assert [len(running.session(worker.pid)) for worker in at_work] == [1, 1]
+        assert not any(running.session(worker.pid) for worker in at_work)
+
     def test_a_worker_that_ends_is_told_with_its_last_words(self, tmp_path: Path) -> None:
         with pytest.raises(
             RunFailed, match=r"Fake, default: the worker ended with status 1: .*no such option"
@@ -154,9 +210,16 @@ class TestTable:
         for setting in peer.settings:
             for kind in setting.kinds:
                 ours = pages.beside(peer, setting, kind)
+                if ours is None:
+                    assert kind != "noop"
+                    assert not setting.best
+                    continue
                 assert kind in ours.kinds
+                assert ours.best == setting.best
                 if kind == "noop":
                     assert ours.results == setting.results
+                else:
+                    assert ours.at_once(kind) == setting.at_once(kind)
 
     def test_every_name_has_room_in_a_plot(self) -> None:
         for peer in ALL:
@@ -167,7 +230,8 @@ class TestTable:
     @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.key)
     def test_a_durable_setting_stands_beside_a_durable_one_of_ours(self, peer: Peer) -> None:
         for setting in peer.settings:
-            assert not setting.durable or pages.beside(peer, setting, "noop").durable
+            ours = pages.beside(peer, setting, "noop")
+            assert not setting.durable or (ours is not None and ours.durable)
 
     def test_where_jobs_wait_the_concurrency_bounds_the_first_guess(self) -> None:
         setting = PENSTOCK.setting("default")
@@ -175,10 +239,37 @@ class TestTable:
         assert command.first_guess(setting, "noop") == setting.rate
 
     def test_a_round_holds_every_system_at_every_work(self) -> None:
-        cases = [turn.case for turn in command.turns([(peer, Path()) for peer in ALL])]
+        cases = [turn.case for turn in turns.turns([(peer, lambda _: Path()) for peer in ALL])]
         assert len(set(cases)) == len(cases)
         for peer in ALL:
             assert {case.kind for case in cases if case.peer == peer.key} == {*KINDS, "one", "many"}
+
+    def test_each_round_begins_with_another_system(self) -> None:
+        peers: list[tuple[Peer, turns.Programs]] = [(peer, lambda _: Path()) for peer in ALL]
+        orders = [turns.rotated(peers, number, 3) for number in range(3)]
+        assert orders[0] == peers
+        assert len({order[0][0].key for order in orders}) == 3
+        for order in orders:
+            assert {peer.key for peer, _ in order} == {peer.key for peer in ALL}
+
+    @pytest.mark.parametrize("processes", [1, 2])
+    def test_processes_share_the_jobs_at_once(self, processes: int) -> None:
+        setting = replace(PENSTOCK.setting("best, 100"), chosen={"1 ms": processes})
+        assert setting.at_once("1 ms") == 100
+        words = PENSTOCK.worker(setting, "1 ms", Path("bin"), "redis://nowhere")
+        assert words[-4:] == ["--processes", str(processes), "-c", str(100 // processes)]
+        assert setting.copies("1 ms") == 1
+
+    def test_the_number_of_processes_that_was_fastest_is_chosen(self) -> None:
+        results = _results()
+        for processes, kind, rate in (
+            (1, "1 ms", 5.0),
+            (2, "1 ms", 6.0),
+            (1, "10 ms", 5.0),
+            (2, "10 ms", 5.0),
+        ):
+            results.add(Case("arq", f"best, 10, {processes} processes", kind, "none"), rate=rate)
+        assert choosing.chosen(results) == {"arq": {"best, 10": {"1 ms": 2, "10 ms": 1}}}
 
 
 def test_what_an_installer_says_is_published_without_addresses_and_places() -> None:
@@ -195,6 +286,11 @@ class TestResults:
         results.absent["sidekiq"] = "not there"
         again = Results.loaded(json.loads(json.dumps(results.saved())))
         assert again == results
+
+    def test_any_mapping_can_be_saved(self) -> None:
+        results = _results()
+        results.versions = defaultdict(str, rq="3.0")
+        assert results.saved()["versions"] == {"rq": "3.0"}
 
     def test_a_median_of_rounds(self) -> None:
         results = _results()

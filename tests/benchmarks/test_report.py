@@ -1,0 +1,33 @@
+"""The page of the benchmark holds what was measured, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import bench, report
+from benchmarks.bench import Row
+from benchmarks.peers import pages
+
+
+def _page(row: Row, date: str, beside: str = "") -> str:
+    return report.markdown([row], {"date": date}, bench.quick(Path()), "scripts/bench", 60.0, beside)
+
+
+def _missed() -> Row:
+    return Row("delay-many", "`.delay_many`", "150,000/s", "1/s", False, missed_by="all of it")
+
+
+def test_a_missed_aim_stands_with_its_reason() -> None:
+    page = _page(_missed(), "2027-01-01 00:00 UTC")
+    assert f"- **`.delay_many`**: all of it. {report.REASONS['`.delay_many`']}" in page
+
+
+def test_a_remark_is_made_of_its_own_run_only() -> None:
+    for date, remark in report.REMARKS.items():
+        assert f"0 of 1 aims are met. {remark}\n" in _page(_missed(), date)
+    assert "0 of 1 aims are met.\n" in _page(_missed(), "2027-01-01 00:00 UTC")
+
+
+def test_the_section_of_other_libraries_is_kept_and_nothing_stands_in_for_it() -> None:
+    assert pages.between(_page(_missed(), "", "## What was measured")) == "## What was measured"
+    assert "Not measured yet" in pages.between(_page(_missed(), ""))

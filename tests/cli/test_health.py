@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +18,10 @@ import pytest
 import redis
 
 from penstock.runtime import heartbeat
-from penstock.runtime.heartbeat import Heartbeat, open_folder, process_started, read_all, run_folder
+from penstock.runtime.heartbeat import Heartbeat, Seen, open_folder, process_started, read_all, run_folder
 from tests.cli.shell import PATIENCE_S, Said, Shell
 from tests.faults.processes import descendants
+from tests.runtime.conftest import wait_for
 from tests.servers import RedisServer
 
 
@@ -113,14 +116,21 @@ def test_a_password_is_in_no_file(
         client.config_set("requirepass", "")
 
 
+def there(file: Path) -> Path:
+    """A thread writes it."""
+    wait_for(file.exists)
+    return file
+
+
 TOLD: dict[str, object] = {"id": "0123456789abcdef", "app": "shop", "broker": "redis://h/0", "lease_s": 15.0}
 
 
 def write(folder: Path, **changes: Any) -> Path:
     """A file of this very process, with changes."""
     folder.mkdir(exist_ok=True)
-    Heartbeat(folder, TOLD, print).beat("running")
     file = folder / f"worker-{os.getpid()}.json"
+    Heartbeat(folder, TOLD, print).beat("running")
+    there(file)
     said = json.loads(file.read_text()) | changes
     other = folder / f"worker-{said['pid']}.json"
     file.rename(other)
@@ -147,7 +157,9 @@ def test_a_silent_one_by_its_lease(plain: Shell, run_dir: Path) -> None:
     write(run_dir, mono_seen_at=time.monotonic() - 16)
     said = plain("health")
     assert said.code == 1
-    assert "SILENT for 16 s, longer than 15 s: it hangs, or its broker does not answer" in said.out
+    assert re.search(
+        r"SILENT for \d\d s, longer than 15 s: it hangs, or its broker does not answer", said.out
+    )
     write(run_dir, mono_seen_at=time.monotonic() - 16, lease_s=600.0)
     assert plain("health").code == 0
 
@@ -157,10 +169,140 @@ def test_files_that_are_none_of_ours(plain: Shell, run_dir: Path) -> None:
     (run_dir / "worker-1.json").write_text("{}")
     said = plain("health")
     assert said.code == 1
-    assert "worker-1.json cannot be read" in said.err
+    assert "worker-1.json is not what a worker writes; " in said.err
     write(run_dir, host="another", pid=1)
     write(run_dir)
     assert plain("health").code == 0
+
+
+HOSTILE = {
+    "nested": "[" * 60_000,
+    "huge": " " * 70_000 + "{}",
+    "a list": "[]",
+    "no text": "\udcff",
+    "wrong type": {"lease_s": "15"},
+    "a truth": {"lease_s": True},
+    "no number": {"mono_seen_at": float("nan")},
+    "no end": {"lease_s": float("inf")},
+    "a date beyond the calendar": {"seen_at": 1e18},
+    "the future": {"mono_seen_at": 1e11},
+    "no process": {"pid": -1},
+    "a word for the terminal": {"app": "\x1b[2J"},
+    "half a character": {"state": "\ud800"},
+    "an object": {"broker": {}},
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_content_is_answered_by_a_word(plain: Shell, run_dir: Path, kind: str) -> None:
+    file, hostile = write(run_dir), HOSTILE[kind]
+    if isinstance(hostile, dict):
+        hostile = json.dumps(json.loads(file.read_text()) | hostile)
+    (run_dir / "worker-1.json").write_text(hostile, errors="surrogateescape")
+    said = plain("health")
+    assert (said.code, said.err.count("\n")) == (1, 1), said
+    assert "worker-1.json is not what a worker writes; " in said.err
+    assert plain("health", "--json").json()["unreadable"] == [str(run_dir / "worker-1.json")]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "link to nothing", "folder", "device", "open to others"])
+def test_nothing_but_a_users_own_file_is_read(plain: Shell, run_dir: Path, kind: str) -> None:
+    elsewhere = write(run_dir).rename(run_dir / "elsewhere")
+    file = run_dir / "worker-1.json"
+    match kind:
+        case "pipe":
+            os.mkfifo(file)
+        case "link":
+            file.symlink_to(elsewhere)
+        case "link to nothing":
+            file.symlink_to(run_dir / "nothing")
+        case "folder":
+            file.mkdir()
+        case "device":
+            file.symlink_to("/dev/zero")
+        case _:
+            elsewhere.rename(file)
+            file.chmod(0o666)
+    said = plain("health")
+    assert (said.code, said.out) == (1, ""), said
+    assert (
+        f"{file} {'belongs to another user' if kind == 'open to others' else 'is no regular file'}"
+        in said.err
+    )
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+def test_files_of_another_user(plain: Shell, run_dir: Path) -> None:
+    file = write(run_dir)
+    assert plain("health").code == 0
+    os.chown(file, 12345, 12345)
+    said = plain("health")
+    assert (said.code, said.out) == (1, "")
+    assert "belongs to another user" in said.err
+
+
+@pytest.mark.parametrize("kind", ["open to others", "a link", "a file"])
+def test_a_folder_that_is_not_this_users_alone(plain: Shell, tmp_path: Path, kind: str) -> None:
+    folder, real = tmp_path / f"penstock-{os.getuid()}", tmp_path / "real"
+    del plain.environment["PENSTOCK_RUN_DIR"]
+    write(real)
+    if kind == "a link":
+        folder.symlink_to(real)
+    elif kind == "a file":
+        folder.touch()
+    else:
+        real.rename(folder)
+        folder.chmod(0o700)
+        assert plain("health", TMPDIR=str(tmp_path)).code == 0
+        folder.chmod(0o777)
+    said = plain("health", TMPDIR=str(tmp_path))
+    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1), said
+    assert "so what is in it is not believed; set PENSTOCK_RUN_DIR" in said.err
+    assert plain("health", "--json", TMPDIR=str(tmp_path)).json()["healthy"] is False
+
+
+def test_a_pipe_in_the_way_of_the_writer(plain: Shell, run_dir: Path) -> None:
+    """A name that can be guessed is not opened, and what waits at the name of the file is replaced, not written to."""
+    run_dir.mkdir()
+    pid = os.getpid()
+    os.mkfifo(run_dir / f"worker-{pid}.new")
+    os.mkfifo(run_dir / f"worker-{pid}.json")
+    beat = Heartbeat(run_dir, TOLD, print)
+    beat.beat("running")
+    wait_for((run_dir / f"worker-{pid}.json").is_file)
+    assert plain("health").code == 0
+    beat.end()
+    assert sorted(run_dir.iterdir()) == [run_dir / f"worker-{pid}.new"]
+
+
+def test_a_disk_that_hangs_keeps_nobody(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, go = threading.Event(), threading.Event()
+
+    def replace(self: Path, target: Path) -> Path:
+        hangs.set()
+        assert go.wait(PATIENCE_S)
+        return self.rename(target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(heartbeat, "EVERY_S", 0.0)
+    monkeypatch.setattr(heartbeat, "END_WITHIN_S", 0.05)
+    beat = Heartbeat(open_folder(str(run_dir)), TOLD, print)
+    for state in ("running", "quiet", "stopping"):
+        beat.beat(state)
+    assert hangs.wait(PATIENCE_S)
+    beat.end()
+    go.set()
+    wait_for(lambda: list(run_dir.iterdir()) == [])
+
+
+def test_what_a_killed_worker_was_writing_is_removed(run_dir: Path) -> None:
+    run_dir.mkdir()
+    old, new = run_dir / "worker-1.0123456789abcdef.new", run_dir / "worker-2.0123456789abcdef.new"
+    old.touch()
+    new.touch()
+    os.utime(old, (0, 0))
+    open_folder(str(run_dir))
+    assert list(run_dir.iterdir()) == [new]
 
 
 def test_it_imports_neither_driver_nor_application(plain: Shell, run_dir: Path) -> None:
@@ -202,19 +344,30 @@ def test_a_folder_that_is_tidied_up_and_one_that_is_taken(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.0)
-    beat = Heartbeat(open_folder(str(run_dir)), TOLD, said.append)
+    file = run_dir / f"worker-{os.getpid()}.json"
+    beat = Heartbeat(open_folder(str(run_dir)), TOLD, said.append, private=True)
     run_dir.rmdir()
     beat.beat("running")
-    [(file, seen)] = read_all(run_dir)
-    assert seen is not None
+    there(file)
+    [(_, seen)] = read_all(run_dir)
+    assert isinstance(seen, Seen)
     assert seen.lives
+    run_dir.chmod(0o777)
+    for _ in range(2):
+        beat.beat("running")
+        wait_for(lambda: bool(said))
+    assert len(said) == 1
+    assert "is open to others; penstock health will take this worker for silent" in said[0]
+    run_dir.chmod(0o700)
+    file.unlink()
+    beat.beat("running")
+    there(file)
     file.unlink()
     run_dir.rmdir()
     run_dir.write_text("")
-    for _ in range(2):
-        beat.beat("running")
-    assert len(said) == 1
-    assert "cannot be written" in said[0]
+    beat.beat("running")
+    wait_for(lambda: len(said) == 2)
+    assert "File exists" in said[1]
     beat.end()
     run_dir.unlink()
 
@@ -222,9 +375,10 @@ def test_a_folder_that_is_tidied_up_and_one_that_is_taken(
 def test_once_a_second(run_dir: Path) -> None:
     beat = Heartbeat(open_folder(str(run_dir)), TOLD, print)
     beat.beat("running")
+    there(run_dir / f"worker-{os.getpid()}.json")
     beat.beat("quiet")
     [(_, seen)] = read_all(run_dir)
-    assert seen is not None
+    assert isinstance(seen, Seen)
     assert seen.state == "running"
     beat.end()
     assert read_all(run_dir) == []

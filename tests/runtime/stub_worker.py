@@ -63,10 +63,14 @@ def main(mode: str) -> None:  # noqa: C901 - one way of behaving after the other
             end_on(signal.SIGTERM, 0)
         case "leaves-behind":
             end_on(signal.SIGTERM, 4)
+        case "worn":
+            signal.signal(signal.SIGUSR2, lambda _n, _f: ring(BELL, f"SIGUSR2 {os.getpid()}"))
         case "hurries":
             end_on(signal.SIGUSR2, 4)
     signal.signal(signal.SIGTSTP, lambda _n, _f: ring(BELL, f"SIGTSTP {os.getpid()}"))
     signal.signal(signal.SIGUSR1, lambda _n, _f: ring(BELL, f"SIGUSR1 {os.getpid()}"))
+    if mode == "worn":
+        signal.signal(signal.SIGUSR1, lambda _n, _f: pulse.ask_for_successor("is worn"))
     pulse.beat(None)
     if mode == "silent":
         ring(BELL, f"ready {os.getpid()}")

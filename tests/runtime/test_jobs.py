@@ -21,6 +21,7 @@ from penstock import (
     current_job,
 )
 from penstock.errors import PenstockError
+from penstock.runtime.limits import Limits
 from tests.runtime.conftest import WITHIN_S, Beside, Working, wait_for
 
 
@@ -384,6 +385,40 @@ def test_too_many_stuck_threads_end_the_worker(
     # The next worker has nothing left to run, so each ran once.
     assert Beside(app, burst=True).end() == 0
     assert [runs.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+    go.set()
+
+
+def test_a_worn_worker_does_not_wait_for_what_ignores_its_timeout(
+    app: Penstock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.runtime.executor.STUCK_S", 0.1)
+    go, ends, begun = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    @app.task(timeout=0.05, retry=False)
+    def deaf() -> None:
+        begun.release()
+        assert go.wait(WITHIN_S)
+
+    @app.task
+    def long() -> int:
+        begun.release()
+        assert ends.wait(WITHIN_S)
+        return 1
+
+    never, well = deaf.delay(), long.delay()
+    beside = Beside(app, concurrency=4, limits=Limits(jobs=1), supervised=True)
+    assert begun.acquire(timeout=WITHIN_S)
+    assert begun.acquire(timeout=WITHIN_S)
+    beside.worker._stopping.take_time()  # as one that has done enough does with its beat
+    beside.stop()
+    wait_for(lambda: "runs longer than its timeout" in caplog.text)
+    ends.set()  # what is no more than long is let end
+    assert beside.end() == 4
+    assert well.result(1) == 1
+    with pytest.raises(JobFailed) as caught:
+        never.result(1)
+    assert caught.value.cause == "timeout"
+    assert "1 job(s) were still running when nothing else did: 1 had ignored their timeout" in caplog.text
     go.set()
 
 

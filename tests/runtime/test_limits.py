@@ -17,6 +17,7 @@ from penstock.runtime.stopping import Stopping
 from tests.faults.processes import Process, descendants, gone
 from tests.runtime import children_app as tasks
 from tests.runtime.conftest import WITHIN_S, Beside, Doorbell, wait_for
+from tests.runtime.test_rolling import most_at_once
 
 Start = Callable[..., Beside]
 
@@ -115,6 +116,11 @@ def pid() -> int:
     return os.getpid()
 
 @app.task
+def held() -> int:
+    from penstock.runtime.limits import resident_bytes
+    return resident_bytes()
+
+@app.task
 def grow() -> int:
     ballast.extend(os.urandom(1) * 100_000_000)
     return os.getpid()
@@ -174,12 +180,41 @@ def test_a_worker_process_is_replaced_after_so_many_jobs(
 
 
 def test_a_worker_process_that_has_grown_is_replaced(folder: Path, client: Penstock) -> None:
-    with worker(folder, "--processes", "2", processes=2, PENSTOCK_MAX_MEMORY_MB="110") as process:
+    with worker(folder) as process:  # what this build of Python takes, with the same modules
+        held = client.send("worn.held").result(timeout=WITHIN_S) // MB
+        process.signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 0
+    most = str(held + 50)
+    with worker(folder, "--processes", "2", processes=2, PENSTOCK_MAX_MEMORY_MB=most) as process:
         grown = client.send("worn.grow").result(timeout=WITHIN_S)
-        process.wait_for(rf"\(pid {grown}\) holds \d+ MB \(max_memory_mb is 110\); it is replaced")
+        process.wait_for(rf"\(pid {grown}\) holds \d+ MB \(max_memory_mb is {most}\); it is replaced")
         process.wait_for("which was replaced, ended with exit code 0")
         assert gone(grown)
         assert len(descendants(process.pid)) == 2
+
+
+def test_one_more_process_at_most_though_long_jobs_go_on(
+    folder: Path, client: Penstock, bell: Doorbell
+) -> None:
+    with worker(folder, "--max-jobs-per-process", "1", "-c", "2") as process:
+        [first] = descendants(process.pid)
+        long = []
+        for number in range(2):
+            long.append(client.send("worn.waits", bell.path, str(folder / f"there{number}")))
+            bell.wait("begun")
+            client.send("worn.pid").result(timeout=WITHIN_S)
+            process.wait_for(r"has done \d job.s. .*it is replaced", times=number + 1)
+            if not number:
+                process.wait_for("is ready, worker process 1 .* drains")
+        process.wait_for(rf"it is replaced once worker process 1 \(pid {first}\) has ended")
+        assert most_at_once(process) == 2
+        (folder / "there0").touch()
+        assert long[0].result(timeout=WITHIN_S) == first
+        process.wait_for("is ready, worker process 1 .* drains", times=2)
+        (folder / "there1").touch()
+        long[1].result(timeout=WITHIN_S)
+        process.wait_for("which was replaced, ended with exit code 0", times=2)
+        assert most_at_once(process) == 2
 
 
 def test_a_worn_worker_that_will_not_end_is_hurried_when_all_stop(

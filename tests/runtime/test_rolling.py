@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -122,6 +123,78 @@ def test_one_that_does_not_drain_is_killed(bell: Doorbell) -> None:
         assert gone(old)
 
 
+def most_at_once(process: Process) -> int:
+    """How many worker processes there were at most, as their supervisor has logged it."""
+    there = most = 0
+    for line in process.output():
+        there += bool(re.search(r"worker process \d+ \(pid \d+\) started", line))
+        there -= bool(
+            re.search(r"worker process \d+(, which was replaced,| \(pid \d+\)) (ended|was killed)", line)
+        )
+        most = max(most, there)
+    return most
+
+
+def test_one_more_than_wanted_at_most(bell: Doorbell) -> None:
+    """Though none of the old ones drains in its time."""
+    with supervisor(bell, "wedged", 3, grace_s=0.1) as process:
+        old = ready(bell, 3)
+        process.signal(signal.SIGHUP)
+        process.wait_for("which was replaced, was killed by SIGKILL", times=3)
+        process.wait_for("rolling restart is done")
+        assert all(gone(pid) for pid in old)
+        assert most_at_once(process) == 4
+        assert len(descendants(process.pid)) == 3
+
+
+def test_a_roll_bounds_what_a_worn_one_may_take(bell: Doorbell) -> None:
+    with supervisor(bell, "worn", 1, grace_s=0.1) as process:
+        [worn] = ready(bell, 1)
+        os.kill(worn, signal.SIGUSR1)
+        process.wait_for(rf"\(pid {worn}\) drains")
+        process.signal(signal.SIGHUP)
+        assert int(bell.wait("SIGUSR2")) == worn  # at the end of the grace period
+        process.wait_for(rf"\(pid {worn}\) did not end in time and is killed")
+        process.wait_for("rolling restart is done")
+        assert most_at_once(process) == 2
+
+
+def test_worn_ones_wait_for_each_other(bell: Doorbell) -> None:
+    with supervisor(bell, "worn", 2) as process:
+        first, second = ready(bell, 2)
+        os.kill(first, signal.SIGUSR1)
+        process.wait_for(rf"is ready, worker process \d \(pid {first}\) drains")
+        os.kill(second, signal.SIGUSR1)
+        process.wait_for(rf"\(pid {second}\) is worn; it is replaced once .* \(pid {first}\) has ended")
+        assert len(descendants(process.pid)) == 3
+        os.kill(first, signal.SIGKILL)
+        process.wait_for(rf"is ready, worker process \d \(pid {second}\) drains")
+        assert most_at_once(process) == 3
+
+
+def test_a_fresh_process_is_not_taken_for_the_worn_one_before(bell: Doorbell) -> None:
+    with supervisor(bell, "worn", 2, grace_s=0.1) as process:
+        first, second = ready(bell, 2)
+        os.kill(first, signal.SIGUSR1)
+        ready(bell, 1)
+        process.wait_for(rf"is ready, worker process \d \(pid {first}\) drains")
+        os.kill(second, signal.SIGUSR1)
+        process.wait_for(rf"\(pid {second}\) is worn")
+        os.kill(second, signal.SIGKILL)  # before its turn comes
+        [fresh] = ready(bell, 1)
+        os.kill(first, signal.SIGKILL)
+        process.wait_for("which was replaced, was killed by SIGKILL")
+        process.signal(signal.SIGHUP)
+        process.wait_for(rf"\(pid {fresh}\) did not end in time and is killed")
+        process.wait_for("rolling restart is done")
+        with pytest.raises(
+            AssertionError, match="was not heard"
+        ):  # it is not hurried as one that takes its time
+            bell.wait(f"SIGUSR2 {fresh}", within_s=0.1)
+        assert process.count(r"worker process \d \(pid \d+\) started") == 6  # nor replaced but by the roll
+        assert most_at_once(process) == 3
+
+
 def test_a_quiet_fleet_stays_quiet(bell: Doorbell) -> None:
     with supervisor(bell, "drains", 1) as process:
         ready(bell, 1)
@@ -200,12 +273,13 @@ def test_new_code_comes_and_what_runs_ends(client: Penstock, bell: Doorbell, tmp
         process.wait_for("the rolling restart stops, and the 2 that run go on")
         assert process.count(r"importing rolled failed at .*rolled.py:\d+: SyntaxError") == 1
         assert client.send("rolled.version").result(timeout=WITHIN_S)[0] == 1
-        module.write_text(TASKS.replace("VERSION = 1", "VERSION = 2"))
+        module.write_text(TASKS.replace("VERSION = 1", "VERSION = 1 + 1"))  # no length of before
         process.signal(signal.SIGHUP)
-        process.wait_for("rolling restart is done")
-        process.wait_for("stopping: running jobs have 25 s", times=2)
-        assert client.send("rolled.version").result(timeout=WITHIN_S)[0] == 2
+        process.wait_for("stopping: running jobs have 25 s")
+        assert not any(gone(pid) for pid in old)
         there.touch()
+        process.wait_for("rolling restart is done")
+        assert client.send("rolled.version").result(timeout=WITHIN_S)[0] == 2
         assert [job.result(timeout=WITHIN_S) for job in running] == [1, 1, 1]
         wait_for(lambda: all(gone(pid) for pid in old))
         process.signal(signal.SIGTERM)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock.runtime import engine, executor, process_lane, telling
+from penstock.runtime.supervisor import CLOSE_WITHIN_S
 from tests.faults.processes import Process, gone
 from tests.runtime.conftest import WITHIN_S, Doorbell, wait_for
 
@@ -31,6 +33,19 @@ def supervisor(
 
 def ready(bell: Doorbell, processes: int = 2) -> set[int]:
     return {int(bell.wait("ready")) for _ in range(processes)}
+
+
+def test_it_waits_for_all_that_a_worker_may_still_do() -> None:
+    parts = (
+        executor.POLICY_WITHIN_S,
+        engine.CLOSE_WITHIN_S,  # the outcomes
+        engine.CLOSE_WITHIN_S,  # the lease
+        telling.END_WITHIN_S,  # failures that wait for their hooks
+        telling.END_WITHIN_S,  # hooks of the worker's end
+        engine.CLOSE_WITHIN_S,  # the I/O thread
+        2 * process_lane.CLOSE_WITHIN_S,  # children: asked, and killed
+    )
+    assert sum(parts) < CLOSE_WITHIN_S
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from penstock.cli.exits import Exit
 from penstock.cli.target import Target
 from penstock.cli.words import words
-from penstock.runtime.heartbeat import Seen, read_all, run_folder
+from penstock.errors import ConfigError
+from penstock.runtime.heartbeat import Seen, check_folder, read_all, run_folder
 from penstock.settings import Settings
 
 
@@ -31,37 +33,58 @@ def command(target: Target, /, within_s: float | None, as_json: bool) -> int:
     """
     settings = Settings(Path.cwd(), None, target.command_line)
     folder = run_folder(settings["run_dir"])
-    workers, unreadable, removed = _look(folder)
+    refused = ""
+    workers, unusable, removed = _Found([], {}, [])
+    try:
+        if not settings["run_dir"]:
+            check_folder(folder)
+        workers, unusable, removed = _look(folder)
+    except FileNotFoundError:  # no worker has ever been here
+        pass
+    except OSError as error:
+        refused = f"{folder} cannot be read: {error.strerror}"
+    except ConfigError as error:
+        refused = f"{error}, so what is in it is not believed; set PENSTOCK_RUN_DIR to a folder of your own"
     now = time.monotonic()
     silent = [seen for seen in workers if _age_s(seen, now) > _limit_s(seen, within_s)]
-    healthy = bool(workers) and not silent and not unreadable
+    healthy = bool(workers) and not silent and not unusable
     if as_json:
         shown = [_shown(seen, now, seen in silent) for seen in workers]
         gone = [{"id": seen.id, "pid": seen.pid} for seen in removed]
         click.echo(json.dumps({"healthy": healthy, "folder": str(folder), "workers": shown, "removed": gone,
-                               "unreadable": [str(file) for file in unreadable]}, indent=2))  # fmt: skip
+                               "unreadable": [str(file) for file in unusable]}, indent=2))  # fmt: skip
+        if refused:
+            click.echo(refused, err=True)
+    elif refused:
+        click.echo(refused, err=True)
     else:
         for seen in workers:
             click.echo(_line(seen, now, within_s, silent=seen in silent))
-        _say_rest(folder, workers, unreadable, removed)
+        _say_rest(folder, workers, unusable, removed)
     return Exit.DONE if healthy else Exit.FAILED
 
 
-def _look(folder: Path) -> tuple[list[Seen], list[Path], list[Seen]]:
-    """Those that have a process, the files that cannot be read, and those whose process is gone, which are removed."""
-    workers: list[Seen] = []
-    unreadable: list[Path] = []
-    removed: list[Seen] = []
+class _Found(NamedTuple):
+    """Those that have a process, the files that cannot be used with the reason, and those whose process is gone."""
+
+    workers: list[Seen]
+    unusable: dict[Path, str]
+    removed: list[Seen]
+
+
+def _look(folder: Path) -> _Found:
+    """What there is; the files of those that are gone are removed."""
+    found = _Found([], {}, [])
     for file, seen in read_all(folder):
-        if seen is None:
-            unreadable.append(file)
+        if isinstance(seen, str):
+            found.unusable[file] = seen
         elif seen.lives:
-            workers.append(seen)
+            found.workers.append(seen)
         else:
-            removed.append(seen)
+            found.removed.append(seen)
             with contextlib.suppress(OSError):  # whoever may not remove it has said what there is to say
                 file.unlink(missing_ok=True)
-    return workers, unreadable, removed
+    return found
 
 
 def _age_s(seen: Seen, mono_now: float) -> float:
@@ -82,12 +105,14 @@ def _line(seen: Seen, mono_now: float, within_s: float | None, *, silent: bool) 
     return f"worker {seen.id[:13]} (pid {seen.pid}) of {seen.app} on {seen.broker}: {how}"
 
 
-def _say_rest(folder: Path, workers: list[Seen], unreadable: list[Path], removed: list[Seen]) -> None:
+def _say_rest(folder: Path, workers: list[Seen], unusable: Mapping[Path, str], removed: list[Seen]) -> None:
     for seen in removed:
         click.echo(f"worker {seen.id[:13]} (pid {seen.pid}) of {seen.app} is gone without a word, killed or crashed; "
                    "its file is removed", err=True)  # fmt: skip
-    for file in unreadable:
-        click.echo(f"{file} cannot be read; ask as the user that runs the worker", err=True)
+    for file, why in unusable.items():
+        click.echo(
+            f"{file} {why}; ask as the user that runs the workers, and remove what is not theirs", err=True
+        )
     if not workers:
         click.echo(f"no worker runs on this host, as far as {folder} tells; workers and this command must have the "
                    "same PENSTOCK_RUN_DIR and user", err=True)  # fmt: skip

@@ -174,7 +174,7 @@ def open_heartbeat(app: Penstock, settings: WorkerSettings) -> Heartbeat | None:
         "broker": app.address.shown(),
         "lease_s": settings.lease_s,
     }
-    return Heartbeat(folder, told, lambda line: log.warning("%s", line))
+    return Heartbeat(folder, told, lambda line: log.warning("%s", line), private=not given)
 
 
 def run_processes(app: Penstock, settings: WorkerSettings) -> int:

@@ -390,6 +390,9 @@ class Engine:
         hurry = self._stopping.hurry
         mono_until = time.monotonic() + self._stopping.grace_s
         while self._executor.load and time.monotonic() < mono_until and not hurry.is_set():
+            # Who may take all the time there is would take it for ever.
+            if mono_until == math.inf and self._executor.stuck() == self._executor.load:
+                return
             await either(hurry.wait(), min(0.02, max(mono_until - time.monotonic(), 0.0)))
 
     async def _leave_behind(self) -> None:
@@ -402,9 +405,12 @@ class Engine:
             (left.timed_out, "%d had ignored their timeout and have timed out"),
             (left.dead, "%d run at most once and are in the dead set"),
         )
-        when = (
-            "when the stop was hurried" if self._stopping.hurry.is_set() else "at the end of the grace period"
-        )
+        if self._stopping.hurry.is_set():
+            when = "when the stop was hurried"
+        elif self._stopping.grace_s == math.inf:
+            when = "when nothing else did"
+        else:
+            when = "at the end of the grace period"
         log.warning("%d job(s) were still running %s: %s", sum(left), when,
                     ", ".join(words % count for count, words in ways if count))  # fmt: skip
 

@@ -7,6 +7,11 @@ A process is known by its id and by when it started, so that a file which a kill
 another process that has the same id now, as after the restart of a container. Moments are compared by the monotonic
 clock, which all processes of a host share: a clock that is set changes nothing.
 
+The folder may be among the temporary files, or in a place that others may write to as well. So nothing is trusted:
+the folder of a user is that user's alone, or is not used; a file is read when it is a regular one of the same user that
+nobody else may write to; no link is followed, nothing is opened that could block, what a file says is checked.
+Files are written by a thread of their own, because a disk may hang, and the worker's I/O loop may not.
+
 Imports next to nothing: a probe is run every few seconds.
 """
 
@@ -15,9 +20,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import stat
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from penstock.errors import ConfigError
 
@@ -27,8 +35,22 @@ if TYPE_CHECKING:
 EVERY_S: Final = 1.0
 # A worker of a very short lease writes no more often than every second, so it is not silent before that.
 LEAST_SILENCE_S: Final = 5.0
-_PREFIX: Final = "worker-"
-_SUFFIX: Final = ".json"
+# How long the end of a worker waits for a disk.
+END_WITHIN_S: Final = 1.0
+# What a killed worker was just writing is removed after so long.
+LEFT_OVER_S: Final = 60.0
+_FILE: Final = re.compile(r"worker-[0-9]{1,10}\.json", re.ASCII)
+_FRESH: Final = re.compile(r"worker-[0-9]{1,10}\.(?:[0-9a-f]{16}\.)?new", re.ASCII)
+_LARGEST_FILE: Final = 65_536
+_HIGHEST_PID: Final = 2**31
+_YEAR_10000: Final = 253_402_300_800.0
+_NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_WAITING: Final = getattr(os, "O_NONBLOCK", 0)
+_OTHERS_MAY_WRITE: Final = 0o022
+
+
+class Unsafe(ConfigError):
+    """The folder of a user is not that user's alone."""
 
 
 class Seen(NamedTuple):
@@ -76,51 +98,83 @@ class Heartbeat:
         folder: Where the file goes.
         told: What it says of the worker that does not change: ``id``, ``app``, ``broker``, ``lease_s``.
         say: Told once when the file cannot be written any more.
+        private: Whether the folder must be this user's alone; False for one that the settings name.
     """
 
-    def __init__(self, folder: Path, told: Mapping[str, object], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, told: Mapping[str, object], say: Callable[[str], None], *, private: bool = False
+    ) -> None:
         pid = os.getpid()
         process = {"pid": pid, "process": process_started(pid) or "", "host": host_name()}
         self._told = {**told, **process}
         self._folder = folder
-        self._file = folder / f"{_PREFIX}{pid}{_SUFFIX}"
+        self._file = folder / f"worker-{pid}.json"
+        self._private = private
         self._say = say
         self._said = False
         self._mono_next = 0.0
+        self._content = ""
+        self._ends = False
+        self._news = threading.Condition()
+        self._writer: threading.Thread | None = None
 
     def beat(self, state: str) -> None:
-        """The broker has answered a beat."""
+        """The broker has answered a beat. Never waits for a disk."""
         now = time.monotonic()
         if now < self._mono_next:
             return
         self._mono_next = now + EVERY_S
         content = json.dumps({**self._told, "state": state, "seen_at": time.time(), "mono_seen_at": now})
-        try:
-            self._write(content)
-        except OSError as error:
-            if not self._said:
-                self._said = True
-                self._say(f"the heartbeat file {self._file} cannot be written: {error.strerror}; penstock health "
-                          "will take this worker for silent")  # fmt: skip
-        else:
-            self._said = False
-
-    def _write(self, content: str) -> None:
-        fresh = self._file.with_suffix(".new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-        try:
-            descriptor = os.open(fresh, flags, 0o600)
-        except FileNotFoundError:  # somebody has tidied up
-            _make(self._folder)
-            descriptor = os.open(fresh, flags, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-        fresh.replace(self._file)
+        with self._news:
+            self._content = content  # one that was not written yet is out of date
+            if self._writer is None:
+                self._writer = threading.Thread(
+                    target=self._write_all, name="penstock-heartbeat", daemon=True
+                )
+                self._writer.start()
+            self._news.notify()
 
     def end(self) -> None:
         """The worker ends in order."""
+        with self._news:
+            self._ends = True
+            self._news.notify()
+        if self._writer is not None:
+            self._writer.join(END_WITHIN_S)
+
+    def _write_all(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._content or self._ends)
+                content, self._content = self._content, ""
+                if self._ends:
+                    break
+            try:
+                self._write(content)
+            except (OSError, Unsafe) as error:
+                if not self._said:
+                    self._said = True
+                    why = error.strerror if isinstance(error, OSError) else error
+                    self._say(f"the heartbeat file {self._file} cannot be written: {why}; penstock health "
+                              "will take this worker for silent")  # fmt: skip
+            else:
+                self._said = False
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)
+
+    def _write(self, content: str) -> None:
+        _make(self._folder, private=self._private)  # somebody may have tidied up
+        # A name that nobody can guess, and none that is there already.
+        fresh = self._file.with_suffix(f".{os.urandom(8).hex()}.new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINKS, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(content)
+            fresh.replace(self._file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise
 
 
 def run_folder(given: str) -> Path:
@@ -139,46 +193,111 @@ def open_folder(given: str) -> Path:
     """
     folder = run_folder(given)
     try:
-        _make(folder)
-        if not given and hasattr(os, "getuid"):
-            status = folder.stat(follow_symlinks=False)
-            if status.st_uid != os.getuid() or status.st_mode & 0o022:
-                raise ConfigError(f"{folder} belongs to somebody else or is open to others")
+        _make(folder, private=not given)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise ConfigError(f"{folder} cannot be written")
+        _tidy(folder)
     except OSError as error:
         raise ConfigError(f"{folder}: {error.strerror}") from error
     for file, seen in read_all(folder):
-        if seen is not None and not seen.lives:
+        if isinstance(seen, Seen) and not seen.lives:
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
     return folder
 
 
-def _make(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Refuses a folder among the temporary files that is not this user's alone.
+
+    Raises:
+        Unsafe: It is somebody else's, open to others, a link, or no folder.
+        OSError: It is not there, or cannot be looked at.
+    """
+    status = folder.stat(follow_symlinks=False)
+    if not hasattr(os, "getuid"):  # Windows: a user's temporary files are that user's
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        raise Unsafe(f"{folder} is no folder, or a link to one")
+    if status.st_uid != os.getuid() or status.st_mode & _OTHERS_MAY_WRITE:
+        raise Unsafe(f"{folder} belongs to somebody else or is open to others")
+
+
+def _make(folder: Path, *, private: bool) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if private:
+        check_folder(folder)
 
 
-def read_all(folder: Path) -> list[tuple[Path, Seen | None]]:
-    """The files of this host's workers, and what they say; None for one that cannot be read."""
-    found: list[tuple[Path, Seen | None]] = []
+def _tidy(folder: Path) -> None:
+    for file in folder.iterdir():
+        if _FRESH.fullmatch(file.name):
+            with contextlib.suppress(OSError):
+                if time.time() - file.stat(follow_symlinks=False).st_mtime > LEFT_OVER_S:
+                    file.unlink()
+
+
+def read_all(folder: Path) -> list[tuple[Path, Seen | str]]:
+    """The files of this host's workers, and what they say; for one that cannot be used, why.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    found: list[tuple[Path, Seen | str]] = []
     here = host_name()
-    try:
-        files = sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
-    except OSError:
-        return found
-    for file in files:
+    for file in sorted(folder.iterdir()):
+        if not _FILE.fullmatch(file.name):
+            continue
         try:
-            said: dict[str, Any] = json.loads(file.read_bytes())
-            seen = Seen(**{name: said[name] for name in Seen._fields})
+            seen: Seen | str = _read(file)
         except FileNotFoundError:  # it has just ended
             continue
-        except (OSError, ValueError, KeyError, TypeError):
-            found.append((file, None))
-            continue
-        if seen.host == here:
+        except OSError as error:
+            seen = f"cannot be read ({error.strerror})"
+        if isinstance(seen, str) or seen.host == here:
             found.append((file, seen))
     return found
+
+
+def _read(file: Path) -> Seen | str:
+    # A pipe would be waited on, and a device may do anything when it is opened: look first, and again at what is open.
+    if not stat.S_ISREG(file.stat(follow_symlinks=False).st_mode):
+        return "is no regular file"
+    descriptor = os.open(file, os.O_RDONLY | _NO_LINKS | _NO_WAITING)
+    with os.fdopen(descriptor, "rb") as opened:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return "is no regular file"
+        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & _OTHERS_MAY_WRITE):
+            return "belongs to another user, or others may write to it"
+        data = opened.read(_LARGEST_FILE + 1)
+    return _understood(data) or "is not what a worker writes"
+
+
+def _understood(data: bytes) -> Seen | None:
+    try:
+        said: object = json.loads(data) if len(data) <= _LARGEST_FILE else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict):
+        return None
+    fields = cast("dict[str, Any]", said)
+    words = [fields.get(name) for name in ("id", "process", "host", "app", "broker", "state")]
+    numbers = [fields.get(name) for name in ("lease_s", "seen_at", "mono_seen_at")]
+    pid: Any = fields.get("pid")
+    fits = (
+        # Nothing that would do something to the terminal on which it is shown.
+        all(isinstance(word, str) and word.isprintable() for word in words)
+        and all(_is_moment(number) for number in numbers)
+        and type(pid) is int
+        and 0 < pid < _HIGHEST_PID
+        # One from the future would seem fresh for ever.
+        and fields["mono_seen_at"] <= time.monotonic()
+    )
+    return Seen(**{name: fields[name] for name in Seen._fields}) if fits else None
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _YEAR_10000
 
 
 def host_name() -> str:
@@ -189,11 +308,11 @@ def host_name() -> str:
 def process_started(pid: int) -> str | None:
     """When a process started, as the system counts; empty where it does not say; None where there is none such."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        said = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         pass
     else:
-        state, *fields = stat.rpartition(b")")[2].split()
+        state, *fields = said.rpartition(b")")[2].split()
         return None if state in b"ZX" else fields[18].decode()
     if Path("/proc/self/stat").exists():
         return None

@@ -1,7 +1,8 @@
 """Replaces a supervisor's worker processes one by one: a fresh one comes first, then the old one drains.
 
 Two wishes come here: a rolling restart of all (SIGHUP), and a worker that has done enough or has grown too large and
-asks for a successor. Both wait in one line, so that never more than one process is there beside those that are wanted.
+asks for a successor. Both wait in one line, and nobody's turn comes while a process that was replaced still drains: so
+never more than one process is there beside those that are wanted.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Rolling:
         slots: All of the supervisor's; those that join and leave do so here.
         start: Starts a process in a slot; it has no ``pid`` afterwards where that failed.
         drain: Tells a worker process to end when its jobs have.
+        hasten: From now on what runs in a worn process that drains has the grace period and no more.
         kill: Kills a process.
     """
 
@@ -39,11 +41,13 @@ class Rolling:
         *,
         start: Callable[[Slot], None],
         drain: Callable[[Slot], None],
+        hasten: Callable[[Slot], None],
         kill: Callable[[Slot], None],
     ) -> None:
         self._slots = slots
         self._start = start
         self._drain = drain
+        self._hasten = hasten
         self._kill = kill
         self._line: deque[Slot] = deque()
         self._old: Slot | None = None
@@ -66,12 +70,16 @@ class Rolling:
         if self._line:
             self._all = True
             log.info("rolling restart of %d worker process(es), one by one", len(self._line))
+            drains = self._drains
+            if drains is not None:  # the roll waits for its end
+                self._hasten(drains)
 
     def one(self, slot: Slot, why: str) -> None:
         """A worker asks for a successor; it goes on until that is there, and asks again where none comes."""
         asked = slot in self._line or slot is self._old or not self._wanted(slot)
         if not asked and monotonic() >= self._mono_asks_count:
-            log.info("%s %s; it is replaced", slot, why)
+            before = self._drains or self._old
+            log.info("%s %s; it is replaced%s", slot, why, f" once {before} has ended" if before else "")
             self._line.append(slot)
 
     def stop(self) -> None:
@@ -87,14 +95,16 @@ class Rolling:
             if self._old is not None:
                 log.info("%s is ready, %s drains", heir, self._old)
                 self._drain(self._old)
+                if self._all:
+                    self._hasten(self._old)
             self._old = self._heir = None
         elif heir is not None and monotonic() >= heir.mono_started + READY_WITHIN_S:
             log.error("%s has not reached its broker in %g s and is killed", heir, READY_WITHIN_S)
             self._kill(heir)
             heir.mono_started = monotonic()
-        while self._line and self._heir is None:
+        while self._line and self._is_free:
             self._begin(self._line.popleft())
-        if self._all and not self._line and self._heir is None:
+        if self._all and not self._line and self._is_free:
             self._all = False
             log.info("the rolling restart is done")
             if self._once_more:
@@ -120,7 +130,19 @@ class Rolling:
             return self._old_ended(slot, how)
         if slot is self._heir:
             return self._heir_ended(slot, how)
+        if slot in self._line:  # what follows it is fresh
+            self._line.remove(slot)
         return False
+
+    @property
+    def _drains(self) -> Slot | None:
+        """The one that was replaced and has not ended."""
+        return next((slot for slot in self._slots if slot.mono_drains_until is not None), None)
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether the next one may be replaced: there are as many processes as are wanted, and no more."""
+        return self._heir is None and self._drains is None
 
     def _wanted(self, slot: Slot) -> bool:
         """Whether it is to be there at all: not one that drains, nor one that is just being started."""

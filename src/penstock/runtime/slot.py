@@ -25,6 +25,7 @@ class Slot:
         ward: What it has said; None while no process runs.
         quiet: It was told to take nothing new.
         worn: It has asked to be replaced; when it drains its jobs are let end.
+        mono_hurry: It is worn and drains: when what still runs in it is given back; None for not at all.
         mono_drains_until: It was replaced and drains: when it is killed if it still runs; None while it works.
     """
 
@@ -40,6 +41,7 @@ class Slot:
         self.ward: Ward | None = None
         self.quiet = False
         self.worn = False
+        self.mono_hurry: float | None = None
         self.mono_drains_until: float | None = None
 
     @property

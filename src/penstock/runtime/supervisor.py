@@ -32,8 +32,10 @@ EXIT_LEFT_BEHIND: Final = 4
 # A worker that ends so soon, or before it has reached its broker, is taken for one that would do so again.
 SOON_S: Final = 3.0
 LONGEST_BACKOFF_S: Final = 30.0
-# What a worker may take beyond its grace period to tell the broker and close.
-CLOSE_WITHIN_S: Final = 15.0
+# What a worker may take beyond its grace period: 1 s for the retry policies of what ignores its timeout, 5 + 5 s to
+# tell a broker that does not answer, 5 + 5 s for hooks that do not end, 5 s for its I/O thread, 5 + 5 s for child
+# processes. A test holds it against what those parts say themselves, which would be too much to import here.
+CLOSE_WITHIN_S: Final = 40.0
 LOOK_EVERY_S: Final = 5.0
 _READ_BYTES: Final = 65_536
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -64,7 +66,9 @@ class Supervisor:
         self._fatal = 0
         self._mono_hurry: float | None = None
         self._mono_kill: float | None = None
-        self._rolling = Rolling(self._slots, start=self._start, drain=self._drain, kill=self._kill)
+        self._rolling = Rolling(
+            self._slots, start=self._start, drain=self._drain, hasten=self._hasten, kill=self._kill
+        )
         self._terminal = _has_terminal()
         self._outlives_it = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
@@ -123,7 +127,7 @@ class Supervisor:
             os.close(writing)
         slot.mono_started = monotonic()
         slot.ward = Ward(slot.pid, self._connect, log.warning)
-        slot.quiet = False
+        slot.quiet = slot.worn = False
         log.info("%s started", slot)
 
     def _backs_off(self, slot: Slot) -> float:
@@ -142,6 +146,7 @@ class Supervisor:
         if self._guard:
             until += [slot.ward.wait_s(now) for slot in self._slots if slot.pid and slot.ward is not None]
         until += [s.mono_drains_until - now for s in self._slots if s.pid and s.mono_drains_until is not None]
+        until += [slot.mono_hurry - now for slot in self._slots if slot.pid and slot.mono_hurry is not None]
         until += [at - now for at in (self._mono_hurry, self._mono_kill) if at is not None]
         wait_s = 0.0 if self._signals else max(min([*until, LOOK_EVERY_S]), 0.0)
         for fd in select.select([bell, *reading], [], [], wait_s)[0]:
@@ -228,11 +233,19 @@ class Supervisor:
         slot.mono_drains_until = math.inf if slot.worn else monotonic() + self._grace_s + CLOSE_WITHIN_S
         os.kill(slot.pid, signal.SIGTERM)
 
+    def _hasten(self, slot: Slot) -> None:
+        if slot.worn and slot.mono_hurry is None:  # others know their grace period themselves
+            slot.mono_hurry = monotonic() + self._grace_s
+            slot.mono_drains_until = slot.mono_hurry + CLOSE_WITHIN_S
+
     def _kill(self, slot: Slot) -> None:
         os.kill(slot.pid, signal.SIGKILL)
 
     def _kill_overdue(self) -> None:
         for slot in self._slots:
+            if slot.pid and slot.mono_hurry is not None and monotonic() >= slot.mono_hurry:
+                slot.mono_hurry = None
+                os.kill(slot.pid, signal.SIGUSR2)
             if slot.pid and slot.mono_drains_until is not None and monotonic() >= slot.mono_drains_until:
                 log.error("%s did not end in time and is killed; its jobs go to other workers", slot)
                 slot.mono_drains_until += CLOSE_WITHIN_S

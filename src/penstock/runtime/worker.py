@@ -138,7 +138,8 @@ class Worker:
             if signals:
                 # The interpreter gives signals their default action back as it ends; a supervisor's word that comes
                 # then must not make a worker that has drained look killed.
-                for number in STOP_SIGNALS:
+                hurries = (signal.SIGUSR2,) if self._settings.supervised else ()
+                for number in (*STOP_SIGNALS, *hurries):
                     signal.signal(number, signal.SIG_IGN)
             if self._engine is not None:
                 self._engine.join_children()

@@ -173,8 +173,6 @@ class _Guest(Worker):
         self._app = app
         self._host = asyncio.get_running_loop()
         self._begun = asyncio.Event()
-        self._ended = asyncio.Event()
-        self._asked = False
         self._said_failure = False
         self._start_within_s: float = app.settings["enqueue_timeout"]
         self._io = threading.Thread(target=self._io_thread, name="penstock-io", daemon=True)
@@ -190,7 +188,6 @@ class _Guest(Worker):
         self._user_loop = self._host
         self._to_user.attach(self._host)
         self._io.start()
-        self._closing = self._host.create_task(self._close(), name="penstock-embedded")
         try:
             await self._begun.wait()
         except BaseException:
@@ -201,10 +198,8 @@ class _Guest(Worker):
             self.raise_failure()
 
     def stop_once(self) -> None:
-        """Drains it; asked again it is in no more of a hurry."""
-        if not self._asked:
-            self._asked = True
-            self.stop()
+        """Drains it; asked again, or after an operator's order, it is in no more of a hurry."""
+        self._drain_once()
 
     async def finish(self) -> None:
         """Drains it and waits for its end. Where the caller is cancelled meanwhile, running jobs are given back."""
@@ -225,12 +220,24 @@ class _Guest(Worker):
 
     async def _close(self) -> None:
         """When its thread has nothing left to do: closes what belongs to the jobs, on the loop that they ran on."""
-        await self._ended.wait()
         try:
             await self._pool.aclose()
-            await asyncio.to_thread(self._join)
+            await self._joined()
         finally:
             self.over.set()
+
+    async def _joined(self) -> None:
+        """On a thread of its own: the host's executor may be full of what ends after the block."""
+        done = asyncio.Event()
+
+        def join() -> None:
+            try:
+                self._join()
+            finally:
+                self._tell_host(done.set)
+
+        threading.Thread(target=join, name="penstock-join", daemon=True).start()
+        await done.wait()
 
     def _join(self) -> None:
         self._io.join(CLOSE_WITHIN_S)
@@ -252,7 +259,11 @@ class _Guest(Worker):
 
     def _end_main(self) -> None:
         self._tell_host(self._begun.set)
-        self._tell_host(self._ended.set)
+        # Made only now: whoever ends the host's loop cancels all tasks that it has, and the block waits for this one.
+        self._tell_host(self._begin_to_close)
+
+    def _begin_to_close(self) -> None:
+        self._closing = self._host.create_task(self._close(), name="penstock-embedded")
 
     async def _open(self, broker: Broker) -> bool:
         return await self._in_time(super()._open(broker))

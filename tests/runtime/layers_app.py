@@ -34,7 +34,7 @@ def opened() -> Iterator[str]:
 @app.middleware
 async def outer(job: CurrentJob, call: Call) -> Any:
     trail.set("outer")
-    result = await call()
+    result = await (asyncio.wait_for(call(), 60) if job.headers.get("outer") == "own task" else call())
     return f"{result} < outer" if isinstance(result, str) else result
 
 
@@ -50,6 +50,15 @@ async def inner(  # noqa: C901 - one case for each thing that a middleware may d
             return f"skipped {job.task.rpartition('.')[2]}{job.args}{dict(job.kwargs)}"
         case "raise":
             raise KeyError("from middleware")
+        case "exit":
+            raise SystemExit(3)
+        case "interrupt":
+            raise KeyboardInterrupt(3)
+        case "generator exit":
+            raise GeneratorExit(3)
+        case "exit after":
+            await call()
+            raise SystemExit(3)
         case "reject":
             raise Reject("not wanted")
         case "later":
@@ -98,6 +107,10 @@ def _told(text: str, what: str) -> str:
             raise ValueError("from the task")
         case "exit":
             raise SystemExit(3)
+        case "interrupt":
+            raise KeyboardInterrupt(3)
+        case "generator exit":
+            raise GeneratorExit(3)
         case "loop":
             # A function of its own: whether a loop runs in this thread decides what libraries let it do.
             asyncio.run(asyncio.sleep(0))

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -285,6 +286,69 @@ async def test_an_order_ends_it() -> None:
         async with asyncio.timeout(WITHIN_S):
             await worker.wait()
     await app.aclose()
+
+
+@pytest.mark.parametrize("leave", ["the block", "by stop"])
+async def test_an_order_gives_the_grace_that_leaving_gives(leave: str) -> None:
+    app = Penstock("embedded", broker=f"memory://{new_id()}")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    @app.task(name="waits")
+    async def waits() -> str:
+        begun.set()
+        await go_on.wait()
+        return "ended"
+
+    job = await waits.adelay()
+    async with app.worker() as worker:
+        await begun.wait()
+        inspector = await app.inspector()
+        await inspector.command(worker.id, "stop", 30)
+        async with asyncio.timeout(WITHIN_S):
+            while (await app.aworkers())[0].state != "stopping":  # noqa: ASYNC110 - nobody signals it
+                await asyncio.sleep(0.01)
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
+        if leave == "by stop":
+            await worker.stop()
+    assert await job.aresult(timeout=1) == "ended"
+    await app.aclose()
+
+
+async def test_leaving_needs_no_thread_of_the_host() -> None:
+    app = make_app(f"memory://{new_id()}")
+    loop, over = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    theirs = asyncio.ensure_future(asyncio.to_thread(over.wait))
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            async with app.worker():
+                job = await app.asend("there", 1)
+                await job.aresult(timeout=WITHIN_S)
+    finally:
+        over.set()
+        await theirs
+    assert not [thread for thread in threading.enumerate() if thread.name == "penstock-io"]
+    await app.aclose()
+
+
+def test_a_host_whose_loop_ends_within_the_block() -> None:
+    """A task that exits ends ``asyncio.run``, which cancels all that is left; the worker still drains."""
+    app = make_app(f"memory://{new_id()}")
+    stray: list[asyncio.Task[None]] = []
+
+    async def exits() -> None:
+        raise SystemExit(3)
+
+    async def serve() -> None:
+        async with app.worker():
+            await (await app.asend("there", 1)).aresult(timeout=WITHIN_S)
+            stray.append(asyncio.ensure_future(exits()))
+            await asyncio.sleep(600)
+
+    with pytest.raises(SystemExit):
+        asyncio.run(serve())
+    assert not [thread for thread in threading.enumerate() if thread.name == "penstock-io"]
+    app.close()
 
 
 async def test_a_task_that_nobody_knows_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -344,11 +344,16 @@ def test_hooks_of_one_failure_come_in_order_and_outside_the_job(app: Penstock, w
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_one_that_fails_changes_nothing(
-    app: Penstock, working: Working, caplog: pytest.LogCaptureFixture, is_async: bool
+    app: Penstock,
+    working: Working,
+    caplog: pytest.LogCaptureFixture,
+    is_async: bool,
+    kind: type[BaseException],
 ) -> None:
     def fails(job: FailedJob, error: Exception) -> None:
-        raise SystemExit("from the hook")
+        raise kind("from the hook")
 
     async def afails(job: FailedJob, error: Exception) -> None:
         fails(job, error)
@@ -367,7 +372,38 @@ def test_one_that_fails_changes_nothing(
     [record] = [record for record in caplog.records if record.getMessage().endswith("fails failed")]
     assert record.getMessage().startswith("attempt_failed: tests.runtime.test_hooks.")
     assert record.exc_info is not None
-    assert isinstance(record.exc_info[1], SystemExit)
+    assert isinstance(record.exc_info[1], kind)
+
+
+@pytest.mark.parametrize("event", ["worker_start", "attempt_failed", "worker_stop"])
+def test_one_that_exits_in_a_task_of_its_own_stops_the_worker_in_order(app: Penstock, event: str) -> None:
+    """Such a task ends the user's loop, and with that the worker; its jobs and hooks end as ever."""
+    listener = Listener(app)
+
+    async def exits() -> None:
+        raise SystemExit("from the hook")
+
+    async def hook(*_: object) -> None:
+        await asyncio.wait_for(exits(), 30)
+
+    app.on(event)(hook)  # type: ignore[call-overload]
+
+    @app.task(retry=False)
+    async def work() -> None:
+        raise ValueError("odd")
+
+    beside = Beside(app)
+    if event == "worker_start":
+        with pytest.raises(PenstockError, match="worker_start"):
+            beside.end()
+        return
+    job = work.delay()
+    listener.expect("attempt_failed", "job_failed")
+    with pytest.raises(JobFailed, match="odd"):
+        job.result(WITHIN_S)
+    if event == "worker_stop":
+        beside.stop()
+    assert beside.end() == (0 if event == "worker_stop" else 4)
 
 
 # --- hooks that hang

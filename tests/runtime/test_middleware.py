@@ -101,10 +101,27 @@ def test_ending_before_the_call_is_an_error(beside: Beside, task: AnyTask) -> No
 
 @each_lane
 @pytest.mark.parametrize("what", ["", "own task"])
-def test_a_task_that_exits_ends_nothing_but_itself(beside: Beside, task: AnyTask, what: str) -> None:
+@pytest.mark.parametrize("how", ["exit", "interrupt", "generator exit"])
+def test_a_task_that_exits_ends_nothing_but_itself(
+    beside: Beside, task: AnyTask, what: str, how: str
+) -> None:
     with pytest.raises(JobFailed, match="3"):
-        do(task, what).delay("exit").result(WITHIN_S)
+        do(task, what).delay(how).result(WITHIN_S)
     assert do(task).delay("a").result(WITHIN_S)
+    assert not beside.worker._stopping.asked
+
+
+@each_lane
+@pytest.mark.parametrize("where", ["", "own task"])
+@pytest.mark.parametrize("how", ["exit", "interrupt", "generator exit", "exit after"])
+def test_a_middleware_that_exits_ends_nothing_but_its_job(
+    beside: Beside, task: AnyTask, where: str, how: str
+) -> None:
+    odd = task.options(headers={"do": how, "outer": where}).delay("a")
+    with pytest.raises(JobFailed, match="3"):
+        odd.result(WITHIN_S)
+    assert do(task).delay("a").result(WITHIN_S)
+    assert not beside.worker._stopping.asked
 
 
 @each_lane

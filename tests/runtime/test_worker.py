@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -135,6 +136,102 @@ def test_a_coroutine_that_outlasts_the_grace_period_is_cancelled(app: Penstock) 
     assert beside.end() == 4
     assert seen == [True]
     assert job.status() is JobState.READY
+
+
+async def _exits(error: type[BaseException]) -> None:
+    raise error(3)
+
+
+def _raises(error: type[BaseException]) -> None:
+    raise error(3)
+
+
+_left: set[asyncio.Future[None]] = set()
+
+ENDS_THE_LOOP: dict[str, Callable[[], object]] = {
+    "a task exits": lambda: _left.add(asyncio.ensure_future(_exits(SystemExit))),
+    "a task is interrupted": lambda: _left.add(asyncio.ensure_future(_exits(KeyboardInterrupt))),
+    "a callback exits": lambda: asyncio.get_running_loop().call_soon(_raises, SystemExit),
+    "it is stopped": lambda: asyncio.get_running_loop().stop(),
+}
+
+
+@pytest.mark.parametrize("way", ENDS_THE_LOOP)
+@pytest.mark.parametrize("ends_in_time", [True, False], ids=["in time", "too late"])
+def test_what_ends_the_users_loop_stops_the_worker_in_order(
+    app: Penstock, caplog: pytest.LogCaptureFixture, way: str, ends_in_time: bool
+) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    @app.task
+    async def good() -> str:
+        begun.release()
+        while not go_on.is_set():  # noqa: ASYNC110 - what sets it is another thread
+            await asyncio.sleep(0.01)
+        return "ended"
+
+    @app.task
+    def plain() -> str:
+        begun.release()
+        go_on.wait(WITHIN_S)
+        return "ended"
+
+    @app.task
+    async def bad() -> str:
+        ENDS_THE_LOOP[way]()
+        await asyncio.sleep(0.05)
+        return "bad"
+
+    beside = Beside(app, concurrency=3, grace_s=WITHIN_S if ends_in_time else 0.1).ready()
+    others = [good.delay(), plain.delay()]
+    for _ in others:
+        assert begun.acquire(timeout=WITHIN_S)
+    job = bad.delay()
+    if ends_in_time:
+        assert job.result(WITHIN_S) == "bad"
+        assert beside.worker._stopping.begun.is_set()
+        go_on.set()
+        assert [other.result(WITHIN_S) for other in others] == ["ended", "ended"]
+    assert beside.end() == 4
+    go_on.set()
+    if not ends_in_time:
+        assert [other.status() for other in others] == [JobState.READY, JobState.READY]
+    assert caplog.text.count("the event loop of the jobs was ended by") == 1
+    assert "a bug in Penstock" not in caplog.text
+    _left.clear()
+
+
+def test_who_cancels_all_tasks_stops_the_worker_in_order(
+    app: Penstock, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task
+    async def bad() -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    beside = Beside(app).ready()
+    bad.delay().result(WITHIN_S)
+    assert beside.end() == 4
+    assert caplog.text.count("was ended by CancelledError") == 1
+
+
+def test_a_task_that_exits_as_the_loop_ends_changes_nothing(app: Penstock) -> None:
+    async def clings() -> None:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            raise SystemExit(3) from None
+
+    @app.task
+    async def leaves() -> None:
+        _left.add(asyncio.ensure_future(clings()))
+        await asyncio.sleep(0)
+
+    beside = Beside(app).ready()
+    leaves.delay().result(WITHIN_S)
+    beside.stop()
+    assert beside.end() == 0
+    _left.clear()
 
 
 def test_jobs_are_told_that_the_worker_drains(app: Penstock) -> None:

@@ -81,10 +81,13 @@ class _Layer:
         left: ``call()`` was called and has not ended.
     """
 
-    __slots__ = ("_called", "_ended", "_job_ended", "_middleware", "_rest", "task")
+    __slots__ = ("_called", "_ended", "_job_ended", "_middleware", "_outer", "_rest", "task")
 
-    def __init__(self, middleware: Middleware, rest: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(
+        self, middleware: Middleware, outer: asyncio.Task[Any] | None, rest: Callable[[], Awaitable[Any]]
+    ) -> None:
         self._middleware = middleware
+        self._outer = outer
         self._rest = rest
         self._called = self._ended = self._job_ended = False
         self.task: asyncio.Task[Any] | None = None
@@ -104,6 +107,11 @@ class _Layer:
         self.task = asyncio.current_task()
         try:
             return await self._rest()
+        except (SystemExit, KeyboardInterrupt) as error:
+            if self.task is self._outer:
+                raise
+            # The middleware runs it in an asyncio task of its own (wait_for does): from there these would end the loop.
+            raise PenstockError(f"the task, or middleware around it, raised {error!r}") from error
         finally:
             self._ended = True
 
@@ -142,10 +150,11 @@ class Onion:
             BaseException: What the outermost raises.
         """
         job = CurrentJob(run)
-        rest: Callable[[], Awaitable[Any]] = partial(_innermost, function, asyncio.current_task())
+        outer = asyncio.current_task()
+        rest = function
         layers: list[_Layer] = []
         for middleware in reversed(self._middlewares):
-            layer = _Layer(middleware, rest)
+            layer = _Layer(middleware, outer, rest)
             layers.append(layer)
             rest = partial(middleware, job, layer)
         try:
@@ -171,16 +180,6 @@ async def _end(layers: Sequence[_Layer]) -> _Layer | None:
     if tasks:
         await asyncio.wait(tasks)
     return left[-1]
-
-
-async def _innermost(function: Callable[[], Awaitable[Any]], outer: asyncio.Task[Any] | None) -> Any:
-    try:
-        return await function()
-    except (SystemExit, KeyboardInterrupt) as error:
-        if asyncio.current_task() is outer:
-            raise
-        # A middleware runs it in an asyncio task of its own (wait_for does): from there these would end the loop.
-        raise PenstockError(f"the task raised {error!r}") from error
 
 
 async def aperform(onion: Onion, run: Run, pool: ResourcePool) -> Settlement:

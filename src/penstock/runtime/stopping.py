@@ -42,6 +42,11 @@ class Stopping:
                 log.info("stopping: running jobs have %g s", self._grace_s)
             self.begun.set()
 
+    def ask_once(self) -> None:
+        """``ask`` of somebody who is in no hurry, and content if others have asked."""
+        if not self.begun.is_set():
+            self.ask()
+
     def take_time(self) -> None:
         """Running jobs are let end, however long they take; who hurries is heard."""
         if not self.begun.is_set():

@@ -99,6 +99,7 @@ class Worker:
         self._engine: Engine | None = None
         self._drain_asked = False
         self._ending = False
+        self._loop_ended = False
         self._begins_quiet = False
         self._owns_process = False
         self._bell: SignalBell | None = None
@@ -157,11 +158,16 @@ class Worker:
         self._post(lambda: self._stopping.ask(at_once=at_once))
 
     def _drain_once(self) -> None:
+        """Drains it, unless it does already, whoever wished for that."""
         if not self._drain_asked and not self._stopping.asked:
             self._drain_asked = True
-            self.stop()
+            if self._io_loop is None:
+                self._stopping.asked += 1
+            self._post(self._stopping.ask_once)
 
     def _exit_code(self) -> int:
+        if self._loop_ended:
+            return EXIT_LEFT_BEHIND
         return EXIT_DRAINED if self._engine is None else self._engine.exit_code
 
     def _install_signals(self) -> None:
@@ -208,10 +214,32 @@ class Worker:
                 loop.call_soon_threadsafe(lambda: None)
 
     def _run_user_loop(self) -> None:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(self._user_main())
+        try:
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                loop = runner.get_loop()
+                main = loop.create_task(self._user_main())
+                while not main.done():
+                    try:
+                        loop.run_until_complete(main)
+                    except BaseException as error:
+                        if main.done() and not main.cancelled() and main.exception() is error:
+                            raise
+                        self._user_loop_ended(error)
+        except (SystemExit, KeyboardInterrupt) as error:  # from a task that was cancelled with the loop
+            self._user_loop_ended(error)
         if self._bell is not None:
             self._bell.hang()
+
+    def _user_loop_ended(self, error: BaseException) -> None:
+        """Something beside the jobs ended the user's loop, which no job outlives: a task or a callback that exits.
+
+        It is run on at once, so that jobs have their grace and can be given back; then this worker ends.
+        """
+        log.error("the event loop of the jobs was ended by %s, raised in no job but in an asyncio task or a callback of "
+                  "its own; the worker stops", type(error).__name__, exc_info=error)  # fmt: skip
+        if not self._stopping.asked:
+            self._loop_ended = True
+            self._drain_once()
 
     async def _user_main(self) -> None:
         self._user_loop = asyncio.get_running_loop()
@@ -219,7 +247,11 @@ class Worker:
         if self._ending:  # it was asked for as the worker ended
             self._user_end.set()
         self._to_user.attach(self._user_loop)
-        await self._user_end.wait()
+        while not self._user_end.is_set():
+            try:
+                await self._user_end.wait()
+            except asyncio.CancelledError as error:  # somebody cancels all tasks that there are
+                self._user_loop_ended(error)
         await self._pool.aclose()
 
     # --- the I/O thread

@@ -235,8 +235,8 @@ class Worker:
 
         It is run on at once, so that jobs have their grace and can be given back; then this worker ends.
         """
-        log.error("the event loop of the jobs was ended by %s, raised in no job but in an asyncio task or a callback of "
-                  "its own; the worker stops", type(error).__name__, exc_info=error)  # fmt: skip
+        log.error("the event loop of the jobs was ended by %s, raised in no job but in an asyncio task or a "
+                  "callback of its own; the worker stops", type(error).__name__, exc_info=error)  # fmt: skip
         if not self._stopping.asked:
             self._loop_ended = True
             self._drain_once()

@@ -29,7 +29,12 @@ def _choices(peer: Peer) -> Iterator[tuple[Setting, str, int, Case]]:
                     setting,
                     kind,
                     number,
-                    Case(peer.key, f"{setting.name}, {number} processes", kind, "none"),
+                    Case(
+                        peer.key,
+                        f"{setting.name}, {number} {'process' if number == 1 else 'processes'}",
+                        kind,
+                        "none",
+                    ),
                 )
 
 
@@ -46,8 +51,12 @@ def chosen(results: Results) -> dict[str, dict[str, dict[str, int]]]:
     return found
 
 
-def keep(results: Results) -> None:
-    """Writes what was chosen; what was not measured this time stays as it was."""
+def keep(results: Results, *, write: bool) -> None:
+    """Tells what was chosen and writes it; what was not measured this time stays as it was."""
+    found = chosen(results)
+    print(json.dumps(found, indent=1))
+    if not write:
+        return
     kept = json.loads(PROCESSES.read_text()) if PROCESSES.exists() else {}
-    PROCESSES.write_text(json.dumps(kept | chosen(results), indent=1) + "\n")
+    PROCESSES.write_text(json.dumps(kept | found, indent=1) + "\n")
     say(f"written to {PROCESSES.name}")

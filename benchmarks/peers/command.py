@@ -25,12 +25,12 @@ from benchmarks.peers.environments import Absent
 from benchmarks.peers.peer import KINDS, Peer, Setting
 from benchmarks.peers.results import DURABILITIES, Case, Results
 from benchmarks.peers.running import Limits
-from benchmarks.peers.table import ALL, PENSTOCK
+from benchmarks.peers.table import ALL, PENSTOCK, PROCESSES
 from benchmarks.peers.turns import Programs, Turn, rotated, turns
 
 # All of it, three rounds, then takes about 20 minutes on two quiet cores.
-THOROUGH = Limits(run_s=1.5, cut_s=10.0, enqueue_s=0.7)
-QUICK = Limits(run_s=0.6, cut_s=10.0, enqueue_s=0.3)
+THOROUGH = Limits(run_s=1.5, wait_s=1.0, cut_s=10.0, enqueue_s=0.5)
+QUICK = Limits(run_s=0.6, wait_s=0.6, cut_s=10.0, enqueue_s=0.3)
 # The first guess of how many jobs a run needs may be far off; below this share of its time it is done once more.
 _TOO_SHORT = 0.4
 _FEWEST_JOBS = 20
@@ -58,7 +58,7 @@ class Measuring:
         except (RunFailed, OSError) as error:
             self._results.failed[turn.case] = str(error)
             told = f"FAILED: {error}"
-        say(f"  {turn.case.kind:6} {turn.case.durability:9} {turn.peer.name}, {turn.setting.name}: {told}")
+        say(f"  {turn.case.kind:6} {turn.case.durability:9} {turn.peer.name}, {turn.case.setting}: {told}")
 
     def _enqueue(self, turn: Turn) -> str:
         at, way = self._places[turn.case.durability], turn.case.kind
@@ -71,7 +71,7 @@ class Measuring:
 
     def _drain(self, turn: Turn) -> str:
         drained = self._once(turn)
-        if drained.took_s < _TOO_SHORT * self._limits.run_s and drained.jobs < self._limits.most:
+        if drained.took_s < _TOO_SHORT * self._long_s(turn) and drained.jobs < self._limits.most:
             drained = self._once(turn)
         self._results.add(
             turn.case,
@@ -80,10 +80,15 @@ class Measuring:
             peak_mb=drained.peak_mb,
             took_s=drained.took_s,
             jobs=drained.jobs,
+            processes=turn.setting.processes(turn.case.kind),
             cut=drained.cut,
         )
         cut = ", cut" if drained.cut else ""
         return f"{drained.rate:,.0f}/s over {drained.took_s:.1f} s{cut}, {drained.peak_mb:.0f} MB"
+
+    def _long_s(self, turn: Turn) -> float:
+        limits = self._limits
+        return (limits.run_s if turn.case.kind == "noop" else limits.wait_s) * turn.setting.longer
 
     def _once(self, turn: Turn) -> running.Drained:
         case = turn.case
@@ -91,7 +96,7 @@ class Measuring:
         without = self._rates.get(case._replace(durability="none"), 0.0)
         slowed = without / 2 if case.durability == "always" else without
         guess = self._rates.get(case) or slowed or first_guess(turn.setting, case.kind)
-        count = min(self._limits.most, max(_FEWEST_JOBS, int(guess * self._limits.run_s)))
+        count = min(self._limits.most, max(_FEWEST_JOBS, int(guess * self._long_s(turn))))
         at = self._places[case.durability]
         drained = running.drain(
             turn.peer, turn.setting, turn.programs, at, case.kind, count, self._limits, self._folder
@@ -167,7 +172,7 @@ def _measure(given: argparse.Namespace) -> Results:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         plan: Plan = bench.quick(folder) if given.quick else bench.thorough(folder)
-        limits = QUICK if given.quick or given.choose else THOROUGH
+        limits = QUICK if given.quick else THOROUGH
         if given.jobs:
             limits = replace(limits, most=given.jobs)
         results = Results(
@@ -175,6 +180,7 @@ def _measure(given: argparse.Namespace) -> Results:
             limits=asdict(limits),
             quick=given.quick or bool(given.jobs),
             rounds=given.rounds,
+            chosen=PROCESSES.exists(),
             command=shlex.join(["scripts/bench", *sys.argv[1:]]),
         )
         environments.FOLDER.mkdir(parents=True, exist_ok=True)
@@ -200,7 +206,7 @@ def main(words: list[str]) -> int:
     given = _arguments(words)
     results = Results.loaded(json.loads(given.from_json.read_text())) if given.from_json else _measure(given)
     if given.choose:
-        choosing.keep(results)
+        choosing.keep(results, write=not given.jobs)
         return 0
     print(pages.section(results))
     if given.output:

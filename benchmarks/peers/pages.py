@@ -23,7 +23,8 @@ and how often it ran, to a place of its own in a file that all processes share, 
 the time from the first one's start to the last one's end: no library's own counters are asked. A run in which a job ran
 twice or was missed has no figure. All systems take turns, for {rounds} rounds, each of which begins with another one;
 figures are medians, with the smallest and the largest run. The number of jobs is chosen so that a run takes about
-{run_s:g} s; one that takes over {cut_s:g} s is cut, and its rate is what was done until then.
+{run_s:g} s, and {wait_s:g} s where jobs wait (with RQ's pool of 10, whose start is slow, four times that); a longer
+one is cut after {cut_s:g} s, and its rate is what was done until then.
 
 - *Setting*: `default` is what a library's documentation starts, with as many processes as it says. `best` is what its
   documentation recommends for throughput, with as many worker processes as measured best for it on these cores
@@ -130,7 +131,7 @@ def _drained(results: Results, kind: str) -> Iterator[str]:
             yield _line(
                 f"**{peer.name}**" if peer is PENSTOCK else peer.name,
                 f"{setting.name}: {setting.about}",
-                str(setting.processes(kind)),
+                f"{results.middle(case, 'processes') or setting.processes(kind):.0f}",
                 str(setting.at_once(kind)),
                 setting.ack,
                 "stored" if setting.results else "no",
@@ -283,6 +284,7 @@ def _about(results: Results) -> Iterator[str]:
         minutes=results.took_s / 60,
         rounds=results.rounds,
         run_s=results.limits["run_s"],
+        wait_s=results.limits["wait_s"],
         cut_s=results.limits["cut_s"],
     )
     for name, value in results.machine.items():
@@ -300,6 +302,8 @@ def section(results: Results) -> str:
     lines = ["## Beside other libraries", ""]
     if results.quick:
         lines += ["**A quick run: too short to be quoted.**", ""]
+    if not results.chosen:
+        lines += ["**The numbers of processes were not chosen by measuring: `best` had one each.**", ""]
     lines += [*_about(results), "", *verdict(results), ""]
     for kind in KINDS:
         lines += _chapter(_NAMES[kind], _PLOTS[kind], _drained(results, kind))

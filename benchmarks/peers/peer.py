@@ -32,6 +32,7 @@ class Setting:
         kinds: The work it is measured at.
         durable: Whether it is measured on a Redis with an append-only file too.
         env: More environment variables of the worker.
+        longer: How many times as long a run is; for processes that take long to start, one after another.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Setting:
     kinds: tuple[str, ...] = KINDS
     durable: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
+    longer: float = 1.0
 
     @property
     def best(self) -> bool:

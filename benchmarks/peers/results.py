@@ -29,6 +29,7 @@ class Results:
         quick: Whether it was too short to be quoted.
         rounds: How often each was measured.
         command: What was typed.
+        chosen: Whether the numbers of processes had been chosen by measuring; else there was one each.
         took_s: How long all of it took.
         versions: Of each library.
         absent: Libraries that could not be had, and why.
@@ -41,6 +42,7 @@ class Results:
     quick: bool
     rounds: int
     command: str
+    chosen: bool = False
     took_s: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)

@@ -32,6 +32,7 @@ class Limits:
 
     Attributes:
         run_s: How long one should take; the number of jobs follows from it.
+        wait_s: The same where jobs wait.
         cut_s: After how long it is ended; the rate is what was done until then.
         enqueue_s: How long enqueuing is measured.
         still_s: A worker that has ended no job for so long while some are left has missed them.
@@ -39,6 +40,7 @@ class Limits:
     """
 
     run_s: float
+    wait_s: float
     cut_s: float
     enqueue_s: float
     still_s: float = 5.0

@@ -34,7 +34,7 @@ def _chosen(key: str, settings: tuple[Setting, ...]) -> tuple[Setting, ...]:
 def _best(setting: Setting, *at_once: int) -> tuple[Setting, ...]:
     """The setting at no-op jobs, and at waiting ones with each of these numbers at once."""
     return (
-        replace(setting, kinds=("noop",), durable=True, choices=_CHOICES),
+        replace(setting, kinds=("noop",), durable=not setting.results, choices=_CHOICES),
         *(
             replace(
                 setting, name=f"{setting.name}, {number}", concurrency=number, kinds=WAITING, choices=_CHOICES
@@ -207,6 +207,7 @@ PEERS: tuple[Peer, ...] = (
             "the same in a pool of 10",
             700,
             own=10,
+            longer=4.0,
             kinds=WAITING,
         ),
     ),

@@ -24,13 +24,17 @@ from benchmarks.peers.results import Case, Results
 from benchmarks.peers.running import Drained, Limits
 from benchmarks.peers.table import ALL, PEERS, PENSTOCK
 
-LIMITS = Limits(run_s=1.0, cut_s=30.0, enqueue_s=0.1)
+LIMITS = Limits(run_s=1.0, wait_s=1.0, cut_s=30.0, enqueue_s=0.1)
 
 
 def _results(**rates: float) -> Results:
     """No-op rates by library, in its default setting, beside Penstock's own."""
     results = Results(
-        machine={}, limits={"run_s": 1, "cut_s": 2}, quick=False, rounds=1, command="scripts/bench peers"
+        machine={},
+        limits={"run_s": 1, "wait_s": 1, "cut_s": 2},
+        quick=False,
+        rounds=1,
+        command="scripts/bench peers",
     )
     for setting in PENSTOCK.settings:
         for kind in setting.kinds:
@@ -155,7 +159,7 @@ class TestRunning:
         assert drained.start_s > 0
 
     def test_a_run_that_takes_too_long_is_cut_and_counts_what_was_done(self, tmp_path: Path) -> None:
-        drained = self._drain(tmp_path, 5, 0, Limits(1.0, 1.0, 0.1))
+        drained = self._drain(tmp_path, 5, 0, Limits(1.0, 1.0, 1.0, 0.1))
         assert drained.cut
         assert drained.jobs == 5
         # Its time ends with its last job, not with the cut.
@@ -172,7 +176,7 @@ class TestRunning:
 
     def test_a_run_with_a_missed_job_has_no_figure(self, tmp_path: Path) -> None:
         with pytest.raises(RunFailed, match=r"1 of 20 jobs were missed: none ended for 0\.5 s"):
-            self._drain(tmp_path, 19, 0, Limits(1.0, 30.0, 0.1, still_s=0.5))
+            self._drain(tmp_path, 19, 0, Limits(1.0, 1.0, 30.0, 0.1, still_s=0.5))
 
     def test_a_worker_is_started_as_often_as_it_has_processes(self, tmp_path: Path) -> None:
         _, setting = _fake(tmp_path, 20, 0)
@@ -268,7 +272,9 @@ class TestTable:
             (1, "10 ms", 5.0),
             (2, "10 ms", 5.0),
         ):
-            results.add(Case("arq", f"best, 10, {processes} processes", kind, "none"), rate=rate)
+            results.add(
+                Case("arq", f"best, 10, {processes} process{'es' * (processes > 1)}", kind, "none"), rate=rate
+            )
         assert choosing.chosen(results) == {"arq": {"best, 10": {"1 ms": 2, "10 ms": 1}}}
 
 
@@ -286,6 +292,12 @@ class TestResults:
         results.absent["sidekiq"] = "not there"
         again = Results.loaded(json.loads(json.dumps(results.saved())))
         assert again == results
+
+    def test_processes_that_were_not_chosen_are_said(self) -> None:
+        results = _results()
+        assert "were not chosen by measuring" in pages.section(results)
+        results.chosen = True
+        assert "were not chosen by measuring" not in pages.section(results)
 
     def test_any_mapping_can_be_saved(self) -> None:
         results = _results()

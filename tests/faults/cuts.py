@@ -25,6 +25,7 @@ from tests.faults.verdict import Figures
 T = TypeVar("T")
 
 QUEUE: Final = "cuts"
+SECOND: Final = "cuts-later"
 JOBS_EACH: Final = 3
 _LEASE_S: Final = 600.0
 _MANY: Final = 1_000_000
@@ -51,12 +52,12 @@ class Bench:
         self.numbers = itertools.count(1)
         self.settles = itertools.count(1)
 
-    async def counts(self) -> QueueCounts:
-        return next(each for each in await self.inspector.queues() if each.queue == QUEUE)
+    async def counts(self, queue: str = QUEUE) -> QueueCounts:
+        return next(each for each in await self.inspector.queues() if each.queue == queue)
 
-    async def put(self, count: int = JOBS_EACH) -> list[str]:
+    async def put(self, count: int = JOBS_EACH, queue: str = QUEUE) -> list[str]:
         """Enqueues without faults; returns the ids."""
-        jobs = some_jobs(count)
+        jobs = some_jobs(count, queue)
         await self.direct.enqueue(jobs, Origin("direct" + self.producer, next(self.numbers)))
         return [job.id for job in jobs]
 
@@ -77,14 +78,14 @@ class Bench:
 
     async def empty(self) -> None:
         """Nothing waits, nothing is held."""
-        counts = await self.counts()
-        left = (counts.ready, counts.running, counts.scheduled, counts.failed, counts.quarantined)
-        assert left == (0, 0, 0, 0, 0), counts
+        for counts in await self.inspector.queues():
+            left = (counts.ready, counts.running, counts.scheduled, counts.failed, counts.quarantined)
+            assert left == (0, 0, 0, 0, 0), counts
 
 
-def some_jobs(count: int) -> list[Job]:
+def some_jobs(count: int, queue: str = QUEUE) -> list[Job]:
     """Jobs with bodies of different lengths."""
-    return [Job(f"{QUEUE}:{new_id()}", QUEUE, b'{"v":1,"task":"x"}' + b" " * place) for place in range(count)]
+    return [Job(f"{queue}:{new_id()}", queue, b'{"v":1,"task":"x"}' + b" " * place) for place in range(count)]
 
 
 async def repeated(call: Callable[[], Awaitable[T]]) -> T:
@@ -133,6 +134,17 @@ async def fetch(bench: Bench) -> None:
     ids = await bench.put()
     taken = await bench.take(len(ids))
     await _hold(bench, ids, taken)
+
+
+async def fetch_two(bench: Bench) -> None:
+    """The same for jobs of two queues, of which the later one is claimed from only where it has something."""
+    ids = [*await bench.put(1), *await bench.put(2, SECOND)]
+    taken = await bench.take(len(ids))
+    assert sorted(each.id for each in taken) == sorted(ids), (ids, taken)
+    counts = [await bench.counts(), await bench.counts(SECOND)]
+    assert [(each.ready, each.running) for each in counts] == [(0, 1), (0, 2)], counts
+    assert list(await bench.settle([Done(each) for each in taken])) == []
+    await bench.empty()
 
 
 async def fetch_waiting(bench: Bench) -> None:
@@ -187,7 +199,7 @@ async def beat(bench: Bench) -> None:
     await bench.empty()
 
 
-VERBS: Final = (enqueue, enqueue_blocking, fetch, fetch_waiting, settle, beat)
+VERBS: Final = (enqueue, enqueue_blocking, fetch, fetch_two, fetch_waiting, settle, beat)
 
 
 # --- the faults
@@ -203,7 +215,7 @@ async def bench_of(site: Site, url: str) -> AsyncIterator[Bench]:
     await broker.open()
     await direct.open()
     card = WorkerCard(id=new_id(), app="cuts")
-    consumer = await broker.consumer([QUEUE], window=1000, lease_s=_LEASE_S, card=card)
+    consumer = await broker.consumer([QUEUE, SECOND], window=1000, lease_s=_LEASE_S, card=card)
     try:
         bench = Bench(broker, direct, consumer, blocking)
         for verb in VERBS:  # scripts are loaded, statements compiled, connections made
@@ -258,7 +270,7 @@ async def cancel_at_every_moment(site: Site, *, rounds: int, longest_s: float = 
     async with bench_of(site, site.url) as bench:
         calls: dict[str, Any] = {name: getattr(bench.consumer, name) for name in ("fetch", "settle", "beat")}
         enqueue_call = bench.broker.enqueue
-        for number, verb in itertools.product(range(rounds), (enqueue, fetch, settle, beat)):
+        for number, verb in itertools.product(range(rounds), (enqueue, fetch, fetch_two, settle, beat)):
             after_s = longest_s * number / rounds
             impatient = _Impatient(after_s)
             try:
@@ -274,7 +286,7 @@ async def cancel_at_every_moment(site: Site, *, rounds: int, longest_s: float = 
                 bench.broker.enqueue = enqueue_call  # type: ignore[method-assign]
                 for name, call in calls.items():
                     setattr(bench.consumer, name, call)
-    return Figures("a caller that gives up and asks again", site.broker, rounds * 4)
+    return Figures("a caller that gives up and asks again", site.broker, rounds * 5)
 
 
 class _Impatient:

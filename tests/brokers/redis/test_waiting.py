@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import redis
@@ -14,8 +15,10 @@ from penstock.brokers.redis import inbox, open_blocking
 from penstock.brokers.redis.broker import RedisBroker
 from penstock.brokers.redis.consumer import RedisConsumer
 from penstock.brokers.redis.keys import QUEUES
+from penstock.brokers.redis.scripts import Command
 from penstock.core.job import Delivery
 from penstock.core.settlement import Done, Release
+from penstock.errors import BrokerUnavailable
 from tests.brokers.redis.bench import MAX_BYTES, new_consumer, opened, origin, some_jobs, take, until_waiting
 from tests.servers import RedisServer
 
@@ -366,5 +369,85 @@ def test_what_a_lost_reply_carried_goes_back_though_its_queue_is_paused(redis_ur
             assert (counts.ready, counts.running) == (3, 0)
             await broker.resume(["q"])
             assert len(await take(consumer)) == 3
+
+    asyncio.run(run())
+
+
+def _loses(consumer: RedisConsumer, monkeypatch: pytest.MonkeyPatch, queue: str) -> None:
+    """The next reply that carries jobs of ``queue`` is lost on the way back."""
+    real = consumer._fetching.call
+
+    async def call(commands: Sequence[Command], answer_s: float = 1.0) -> list[Any]:
+        replies = await real(commands, answer_s)
+        for reply in replies:
+            if (
+                isinstance(reply, list)
+                and len(reply) == 7
+                and reply[2][:1]
+                and reply[2][0].startswith(queue.encode())
+            ):
+                monkeypatch.setattr(consumer._fetching, "call", real)
+                raise BrokerUnavailable("the reply was lost")
+        return replies
+
+    monkeypatch.setattr(consumer._fetching, "call", call)
+
+
+async def _running(broker: RedisBroker) -> dict[str, tuple[int, int]]:
+    return {each.queue: (each.ready, each.running) for each in await broker.queues()}
+
+
+@pytest.mark.parametrize("lost", ["first", "second"])
+def test_what_a_lost_reply_carried_of_either_queue_is_claimed_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            consumer = await new_consumer(broker, "first", "second")
+            jobs = [*some_jobs(2, "first"), *some_jobs(3, "second")]
+            await broker.enqueue(jobs, origin())
+            _loses(consumer, monkeypatch, lost)
+            with pytest.raises(BrokerUnavailable):
+                await take(consumer)
+            # What the reply before the lost one carried never reached anybody either.
+            assert [each.id for each in await take(consumer)] == [job.id for job in jobs]
+            assert await _running(broker) == {"first": (0, 2), "second": (0, 3)}
+
+    asyncio.run(run())
+
+
+def test_what_a_lost_reply_carried_goes_back_though_its_queue_has_no_turn(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            consumer, beside = (
+                await new_consumer(broker, "first", "second"),
+                await new_consumer(broker, "second"),
+            )
+            await broker.enqueue(some_jobs(3, "second"), origin())
+            _loses(consumer, monkeypatch, "second")
+            with pytest.raises(BrokerUnavailable):
+                await take(consumer)
+            assert await _running(broker) == {"second": (0, 3)}
+            await broker.enqueue(some_jobs(5, "first"), origin())
+            assert [each.queue for each in await take(consumer, 2)] == ["first", "first"]
+            assert len(await take(beside)) == 3
+
+    asyncio.run(run())
+
+
+def test_more_than_one_step_of_a_fetch_is_claimed_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with opened(redis_url) as broker:
+            consumer = await new_consumer(broker, "first", "second")
+            jobs = [*some_jobs(450, "first"), *some_jobs(1, "second")]
+            await broker.enqueue(jobs, origin())
+            _loses(consumer, monkeypatch, "second")
+            with pytest.raises(BrokerUnavailable):
+                await take(consumer, 500)
+            assert [each.id for each in await take(consumer, 500)] == [job.id for job in jobs]
 
     asyncio.run(run())

@@ -132,16 +132,30 @@ class RedisConsumer:
     ) -> Fetched:
         """Goes through ``queues`` in their order until the limits are reached; waits before it, where told to.
 
-        The first queue is claimed from in the same exchange that asks the others whether they have anything.
+        The first queue is claimed from in the same exchange that asks the others whether they have anything. A later
+        one whose last reply was lost is claimed from in any case, if only to give back what that carried: it is held
+        here, so neither a look nor another consumer finds it.
         """
         self._idle = False
+        before = self._newest.copy()
+        try:
+            return await self._go_through(queues, limit, max_bytes, pause_s, suspects)
+        except BaseException:
+            # What came before the failure never reaches the caller either.
+            self._unsure.update(queue for queue in queues if self._newest[queue] != before[queue])
+            self._newest = before
+            raise
+
+    async def _go_through(
+        self, queues: Sequence[str], limit: int, max_bytes: int, pause_s: float | None, suspects: int
+    ) -> Fetched:
         deliveries: list[Delivery] = []
         dues: list[float] = []
         others: list[bytes | None] = [None]
         for place, queue in enumerate(queues):
-            if place and others[place] is None:
+            if place and others[place] is None and queue not in self._unsure:
                 continue
-            while len(deliveries) < limit:
+            while len(deliveries) < limit or (place and queue in self._unsure):
                 room = min(limit - len(deliveries), _STEP_JOBS)
                 first = place == 0 and not deliveries
                 got, due_s, full, peeked = await self._claim(
@@ -159,7 +173,7 @@ class RedisConsumer:
                 if due_s is not None:
                     dues.append(due_s)
                 if full:
-                    return Fetched(deliveries, min(dues, default=None))
+                    limit = len(deliveries)
                 if len(got) < room:
                     break
         return Fetched(deliveries, min(dues, default=None))

@@ -51,9 +51,9 @@ def test_what_has_gathered_is_one_transaction(broker: SQLiteBroker, monkeypatch:
     begun: list[int] = []
     steps = Database._steps
 
-    def counting(self: Database, operations: Any) -> Any:
+    def counting(self: Database, operations: Any, durable: bool) -> Any:
         begun.append(len(operations))
-        return steps(self, operations)
+        return steps(self, operations, durable)
 
     monkeypatch.setattr(Database, "_steps", counting)
 

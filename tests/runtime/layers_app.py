@@ -78,6 +78,12 @@ async def inner(  # noqa: C901 - one case for each thing that a middleware may d
             return await hang(call, before=True)
         case "hang after":
             return await hang(call, before=False)
+        case "short":
+            return await asyncio.wait_for(call(), 0.05)
+        case "short and rescue":
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(call(), 0.05)
+            return "rescued"
         case "own task":
             return await asyncio.wait_for(call(), 60)
         case "open":
@@ -143,6 +149,18 @@ async def on_childs_loop(text: str, what: Annotated[str, opened] = INJECTED) -> 
 def where() -> str:
     ring(bell, "begun")
     return threading.current_thread().name
+
+
+@app.task(retry=False)
+def until_asked() -> str:
+    mono_until = time.monotonic() + 10
+    while not current_job().cancelled():
+        if time.monotonic() > mono_until:
+            ring(bell, "never asked")
+            return "never asked"
+        time.sleep(0.01)
+    ring(bell, "asked")
+    return "asked"
 
 
 @app.task(retry=False, timeout=0.5)

@@ -169,6 +169,19 @@ def test_a_cancel_reaches_a_middleware_that_hangs(beside: Beside, task: AnyTask,
     bell.wait("let go")
 
 
+def test_a_function_that_its_middleware_waits_for_no_more_is_asked_to_end(
+    beside: Beside, bell: Doorbell
+) -> None:
+    """The job ends as its middleware does; its slot is held until the function is back, which looks at cancelled()."""
+    with pytest.raises(JobFailed) as failure:
+        do(tasks.until_asked, "short").delay().result(WITHIN_S)
+    assert failure.value.error_type == "TimeoutError"
+    assert failure.value.cause == "error"
+    bell.wait("asked")
+    assert do(tasks.until_asked, "short and rescue").delay().result(WITHIN_S) == "rescued < outer"
+    bell.wait("asked")
+
+
 def test_a_thread_that_returns_late_has_succeeded(beside: Beside) -> None:
     assert tasks.late.delay().result(WITHIN_S) == "late < outer"
 

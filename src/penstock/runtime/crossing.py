@@ -115,7 +115,11 @@ class Crossing:
         self._back = asyncio.get_running_loop().create_future()
         self._inside = True
         self._say(contextvars.copy_context())
-        return (await self._back).get()
+        try:
+            return (await self._back).get()
+        finally:
+            if self._inside:  # a middleware gave it up, by a timeout of its own
+                self._run.deserted = True
 
     def _returned(self, outcome: Outcome) -> None:
         self._inside = False

@@ -64,6 +64,7 @@ class Run(msgspec.Struct, eq=False):
         mono_taken: When it came in, monotonic seconds.
         mono_started: When the user's function began; 0 while it has not.
         ask: Why it was asked to end, None while it was not.
+        deserted: No middleware waits for its function any more, which goes on.
         noticed: The function looked at ``cancelled()`` after it was asked.
         warned: The log says that it does not heed its timeout.
         stopping: The worker is draining.
@@ -85,6 +86,7 @@ class Run(msgspec.Struct, eq=False):
     mono_taken: float = 0.0
     mono_started: float = 0.0
     ask: Ask | None = None
+    deserted: bool = False
     noticed: bool = False
     warned: bool = False
     stopping: bool = False
@@ -243,11 +245,14 @@ class CurrentJob:
         self._run.home.tell(self._run.delivery, data)
 
     def cancelled(self) -> bool:
-        """Whether the job was asked to end: cancelled, out of time, or lost to another worker."""
+        """Whether the job was asked to end: cancelled, out of time, or lost to another worker.
+
+        Also whether its middleware waits for it no more, as after ``asyncio.wait_for(call(), 5)``.
+        """
         asked = self._run.ask is not None
         if asked:
             self._run.noticed = True
-        return asked
+        return asked or self._run.deserted
 
     def stopping(self) -> bool:
         """Whether the worker is draining: what can be cut short should be."""

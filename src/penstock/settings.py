@@ -117,6 +117,10 @@ class Settings:
     def __getitem__(self, name: str) -> Any:
         return self._all[name].value
 
+    def says(self, name: str) -> bool:
+        """Whether somebody has given this setting, be it the value that is the default too."""
+        return self._all[name].source != "default"
+
     def all(self) -> list[Setting]:
         """Every setting, with its source."""
         return list(self._all.values())

@@ -40,5 +40,6 @@ if __name__ == "__main__":
         grace_s=float(grace_s),
         connect=lambda *address: Producer(),  # type: ignore[arg-type,return-value]
         guard=os.environ.get("TEST_GUARD") != "no",
+        has_children=bool(os.environ.get("TEST_HAS_CHILDREN")),
     )
     sys.exit(code)

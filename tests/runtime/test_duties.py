@@ -22,7 +22,7 @@ from penstock.runtime.gate import MOST_SUSPECTS, Gate
 from penstock.runtime.leases import Leases
 from penstock.runtime.maintenance import Maintenance
 from penstock.runtime.run import Run
-from penstock.runtime.service import Backoff, Service
+from penstock.runtime.service import Backoff, Outage, Service
 from penstock.runtime.settler import MOST_BYTES_A_CALL, Settler
 from tests.runtime.bench import FakeConsumer, delivery, run_of, spec_of
 
@@ -73,6 +73,30 @@ def test_complaints_are_few(caplog: pytest.LogCaptureFixture, monkeypatch: pytes
         "fetch: still gone; trying again",
         "fetch: a bug in Penstock, please report it; trying again",
         "fetch: works again",
+    ]
+
+
+def test_one_outage_is_one_line_for_all_duties(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock = [100.0]
+    monkeypatch.setattr(service_module, "monotonic", lambda: clock[0])
+    fetch, beat = Backoff("fetch"), Backoff("beat")
+    fetch.outage = beat.outage = Outage()
+    for _ in range(3):
+        fetch.failed(BrokerUnavailable("gone"))
+        beat.failed(BrokerUnavailable("gone"))
+    clock[0] += 10.5
+    beat.failed(BrokerUnavailable("gone"))
+    beat.succeeded()
+    fetch.succeeded()
+    fetch.failed(BrokerUnavailable("gone"))  # another outage
+    assert [record.getMessage() for record in caplog.records] == [
+        "fetch: gone; trying again",
+        "beat, fetch: gone; trying again",
+        "beat, fetch: works again",
+        "fetch: gone; trying again",
     ]
 
 

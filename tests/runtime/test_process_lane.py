@@ -209,8 +209,11 @@ def test_a_crash_comes_back_as_a_suspect_until_it_is_poison(
     with pytest.raises(JobFailed) as caught:
         job.result(WITHIN_S)
     assert caught.value.cause == "poison"
+    text = str(caught.value)
+    assert f"Poison: its child process {said}, peak memory " in text
+    assert text.count("lost with its worker or child process 2 time(s)") == 1
     lines = [record.getMessage() for record in caplog.records if f"{job.id} of" in record.getMessage()]
-    assert [said in line for line in lines] == [True, True, False]
+    assert [said in line for line in lines] == [True, True, True]
     assert "peak memory" in lines[0]
     assert [each.result(WITHIN_S) for each in good] == [1, 2, 3, 4, 5]
 
@@ -220,6 +223,7 @@ def test_at_most_once_is_not_run_again_after_a_crash(start: Start, bell: Doorbel
     with pytest.raises(JobFailed) as caught:
         tasks.crash_once.delay().result(WITHIN_S)
     assert caught.value.cause == "lost"
+    assert "WorkerLost: its child process ended with exit code" in str(caught.value)
     bell.wait("ran")
     assert not bell.heard
 

@@ -66,6 +66,7 @@ def test_a_signal_drains(start: Start, client: Penstock, bell: Doorbell, number:
     bell.wait("begun")
     process.signal(number)
     assert process.wait(WITHIN_S) == 0
+    assert process.count("SIGHUP without a supervisor: draining; --processes N") == (number == signal.SIGHUP)
     assert job.result(timeout=1) == "a"
     assert process.all_gone(1.0)
 
@@ -283,6 +284,17 @@ def test_processes_hurry_at_the_second_signal(start: Start, client: Penstock, be
     process.signal(signal.SIGTERM)
     assert process.wait(WITHIN_S) == 4
     assert process.all_gone(1.0)
+
+
+def test_one_process_that_was_asked_for_is_replaced_at_sighup(start: Start) -> None:
+    process = start("--processes", "1")
+    [old] = descendants(process.pid)
+    process.signal(signal.SIGHUP)
+    process.wait_for("the rolling restart is done")
+    wait_for(lambda: gone(old))
+    assert process.running
+    process.signal(signal.SIGTERM)
+    assert process.wait(WITHIN_S) == 0
 
 
 def test_processes_burst(start: Start, client: Penstock) -> None:

@@ -58,14 +58,14 @@ def test_each_is_replaced_once_its_successor_is_ready(bell: Doorbell) -> None:
 
 
 def test_a_fresh_one_that_cannot_start_stops_the_roll(bell: Doorbell, program: Path) -> None:
-    with supervisor(bell, "drains", 2, TEST_PROGRAM=str(program)) as process:
+    with supervisor(bell, "drains", 2, TEST_PROGRAM=str(program), TEST_HAS_CHILDREN="yes") as process:
         old = ready(bell, 2)
         broken = program.with_name("broken")
         broken.touch()
         process.signal(signal.SIGHUP)
         process.wait_for(
             "ERROR a fresh worker process ended with exit code 2 before it was ready .*; the rolling restart stops, "
-            "and the 2 that run go on"
+            "and the 2 that run go on; process lane: children that they start from now on load the code on disk"
         )
         assert not any(gone(pid) for pid in old)
         broken.unlink()

@@ -48,6 +48,16 @@ def test_it_waits_for_all_that_a_worker_may_still_do() -> None:
     assert sum(parts) < CLOSE_WITHIN_S
 
 
+def test_it_heeds_a_stop_while_it_still_starts_many(bell: Doorbell, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\nmkdir {tmp_path}/told 2>&- && kill -TERM $PPID\nexec sleep 600\n")
+    program.chmod(0o700)
+    many = 300
+    with supervisor(bell, "drains", many, TEST_PROGRAM=str(program)) as process:
+        assert process.wait(WITHIN_S) == 0
+        assert 1 <= process.count(r"worker process \d+ .*started") < many
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_drains_its_workers(bell: Doorbell, number: signal.Signals) -> None:
     with supervisor(bell, "drains", 3) as process:

@@ -66,7 +66,7 @@ def run(target: Target) -> int:
         say_hello(app, settings)
         warn_unused(app, settings.queues)
     # Who replaces a worker process must be another one.
-    several = not supervised and (app.settings["processes"] > 1 or any(settings.limits))
+    several = not supervised and (app.settings.says("processes") or any(settings.limits))
     if pulse is not None and (several or not (app.settings["guard"] or pulse.supervised)):
         pulse.close()
         pulse = None
@@ -183,7 +183,14 @@ def run_processes(app: Penstock, settings: WorkerSettings) -> int:
 
     argv = [sys.executable, "-m", "penstock", *sys.argv[1:], "--processes", "1"]
     processes: int = app.settings["processes"]
-    return run(argv, processes, grace_s=settings.grace_s, connect=connect, guard=app.settings["guard"])
+    return run(
+        argv,
+        processes,
+        grace_s=settings.grace_s,
+        connect=connect,
+        guard=app.settings["guard"],
+        has_children=any(task.lane is spec.Lane.PROCESS for task in app.tasks.values()),
+    )
 
 
 def queues_of(app: Penstock) -> list[str]:

@@ -50,13 +50,13 @@ class Admission:
             self._on_unknown(envelope.task)
             return unknown(delivery, envelope.task)
         if spec.at_most_once and delivery.crashes:
-            return lost(delivery, spec.name)
+            return lost(delivery, spec.name, self._child_end(delivery))
         if delivery.crashes >= self._max_crashes:
-            log.error("job %s of %s is poison: its worker was lost %d times while it ran; it is in the dead set",
-                      delivery.id, spec.name, delivery.crashes)  # fmt: skip
-            return Dead(
-                delivery, JobError("Poison", f"lost with its worker {delivery.crashes} times"), Cause.POISON
-            )
+            how = f"lost with its worker or child process {delivery.crashes} time(s)"
+            if end := self._child_end(delivery):
+                how = f"its child process {end}; {how}"
+            log.error("job %s of %s is poison and in the dead set: %s", delivery.id, spec.name, how)
+            return Dead(delivery, JobError("Poison", how), Cause.POISON)
         try:
             return run_of(delivery, envelope, spec, self._home, mono_now)
         except (InvalidArguments, ConfigError, TypeError) as error:
@@ -67,12 +67,15 @@ class Admission:
             log.exception("job %s is quarantined: its arguments could not be read", delivery.id)
             return Quarantine(delivery, f"arguments: {type(error).__name__}")
 
+    def _child_end(self, delivery: Delivery) -> str | None:
+        """How the child process that ran it ended; None where another worker had it, or no child did."""
+        return None if self._home.child_ends is None else self._home.child_ends.take(delivery.id)
 
-def lost(delivery: Delivery, task: str) -> Settlement:
+
+def lost(delivery: Delivery, task: str, child_end: str | None = None) -> Settlement:
     """An at-most-once job that had begun is never begun again."""
-    log.error("job %s of %s had started when its worker was lost or stopped; it runs at most once, so it is in the "
-              "dead set", delivery.id, task)  # fmt: skip
-    error = JobError(
-        "WorkerLost", "its worker was lost or stopped after it had started; it runs at most once"
-    )
+    how = f"its child process {child_end}" if child_end else "its worker was lost or stopped"
+    log.error("job %s of %s had started when %s; it runs at most once, so it is in the dead set",
+              delivery.id, task, how)  # fmt: skip
+    error = JobError("WorkerLost", f"{how} after it had started; it runs at most once")
     return Dead(delivery, error, Cause.LOST)

@@ -35,8 +35,8 @@ from penstock.runtime.leases import BUSY_EVERY_S, Leases
 from penstock.runtime.maintenance import Maintenance
 from penstock.runtime.onion import Onion, aperform
 from penstock.runtime.resources import ResourcePool
-from penstock.runtime.run import Home, Run, shell_of
-from penstock.runtime.service import either
+from penstock.runtime.run import ChildEnds, Home, Run, shell_of
+from penstock.runtime.service import Outage, either
 from penstock.runtime.settler import Settler
 from penstock.runtime.stopping import Stopping
 from penstock.runtime.turns import turns
@@ -143,6 +143,7 @@ class Engine:
                 shell_of(settings.app_reference),
                 self.tell,
                 keep_errors=around.on_failed is not None,
+                child_ends=ChildEnds(),
             ),
             on_failed=around.on_failed,
         )
@@ -179,6 +180,9 @@ class Engine:
             pulse=self._pulse,
         )
         self._maintenance = Maintenance(broker, settings.queues, settings.lease_s)
+        outage = Outage()
+        for duty in (self._settler, self._gate, self._feeder, self._leases, self._maintenance):
+            duty.share(outage)
 
     def _make_lanes(self, executor: Executor) -> dict[Lane, LaneRunner]:
         size, used = self._settings.concurrency, {spec.lane for spec in self._registry.values()}

@@ -15,7 +15,7 @@ from typing import Final
 
 from penstock.ports.broker import Beat, Consumer, Started
 from penstock.runtime.run import Run
-from penstock.runtime.service import Backoff
+from penstock.runtime.service import Backoff, Outage
 
 # Suspects that may wait here for their turn, as long as it comes quickly.
 MOST_SUSPECTS: Final = 200
@@ -59,6 +59,10 @@ class Gate:
         self._task: asyncio.Task[None] | None = None
         self._backoff = Backoff("mark started")
         self._open = True
+
+    def share(self, outage: Outage) -> None:
+        """See ``Service``."""
+        self._backoff.outage = outage
 
     @property
     def suspects(self) -> int:

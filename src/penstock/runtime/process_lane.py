@@ -405,6 +405,8 @@ class ProcessLane:
         elif run.ask is None:
             log.error("job %s of %s: its child process %d %s; the job comes back as a suspect", run.delivery.id,
                       run.spec.name, child.pid, ended)  # fmt: skip
+            if run.home.child_ends is not None:
+                run.home.child_ends.note(run.delivery.id, str(ended))
             self._finish(Release(run.delivery, crashed=True))
         elif run.ask is Ask.TIMEOUT:
             # Its retry policy may be the user's own code, which has no place on the I/O loop.

@@ -33,6 +33,7 @@ class Rolling:
         drain: Tells a worker process to end when its jobs have.
         hasten: From now on what runs in a worn process that drains has the grace period and no more.
         kill: Kills a process.
+        has_children: Whether jobs run in child processes of the workers.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Rolling:
         drain: Callable[[Slot], None],
         hasten: Callable[[Slot], None],
         kill: Callable[[Slot], None],
+        has_children: bool = False,
     ) -> None:
         self._slots = slots
         self._start = start
         self._drain = drain
         self._hasten = hasten
         self._kill = kill
+        self._has_children = has_children
         self._line: deque[Slot] = deque()
         self._old: Slot | None = None
         self._heir: Slot | None = None
@@ -182,8 +185,12 @@ class Rolling:
             return False
         self._slots.remove(heir)
         working = sum(1 for slot in self._slots if slot.pid and self._wanted(slot))
-        log.error("a fresh worker process %s before it was ready (see above); %s, and the %d that run go on",
-                  how, rest, working)  # fmt: skip
+        # A child is a fresh interpreter, so what it imports is what lies there when it is started.
+        children = (
+            "; process lane: children that they start from now on load the code on disk, so put back code that works"
+        )
+        log.error("a fresh worker process %s before it was ready (see above); %s, and the %d that run go on%s",
+                  how, rest, working, children if self._has_children else "")  # fmt: skip
         return True
 
 

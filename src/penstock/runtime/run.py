@@ -33,6 +33,27 @@ class Ask(Enum):
     STOP = "stop"
 
 
+_MOST_ENDS: Final = 1_000
+
+
+class ChildEnds:
+    """How child processes ended that ran jobs which come back: the latest thousand."""
+
+    def __init__(self) -> None:
+        self._how: dict[str, str] = {}
+
+    def note(self, job_id: str, how: str) -> None:
+        """A child process ended while it ran this job."""
+        self._how.pop(job_id, None)
+        self._how[job_id] = how
+        if len(self._how) > _MOST_ENDS:
+            del self._how[next(iter(self._how))]
+
+    def take(self, job_id: str) -> str | None:
+        """How it ended, where this worker has seen that; it is forgotten."""
+        return self._how.pop(job_id, None)
+
+
 class Home(NamedTuple):
     """What the process that runs a job offers it.
 
@@ -42,12 +63,14 @@ class Home(NamedTuple):
         tell: Takes a delivery's newest progress, as JSON, from any thread; it is sent with the next beat.
         keep_errors: Whether ``run.error`` is wanted, for hooks. Otherwise an error, with all that its frames hold, is
             let go as soon as it is written down.
+        child_ends: How the child process ended that ran a job last, by the job's id, for what is said if it is poison.
     """
 
     max_result: int
     shell: str
     tell: Callable[[Delivery, bytes], None]
     keep_errors: bool = False
+    child_ends: ChildEnds | None = None
 
 
 def shell_of(app_reference: str) -> str:

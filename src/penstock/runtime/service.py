@@ -8,7 +8,7 @@ import random
 from time import monotonic
 from typing import Any, Final
 
-from penstock.errors import BrokerError
+from penstock.errors import BrokerError, BrokerUnavailable
 
 log: logging.Logger = logging.getLogger("penstock.worker")
 
@@ -17,14 +17,47 @@ LONGEST_BACKOFF_S: Final = 1.0
 COMPLAIN_EVERY_S: Final = 10.0
 
 
+class Outage:
+    """What is said of a broker that does not answer: one line every 10 s, however many duties find that out."""
+
+    def __init__(self) -> None:
+        self._away: set[str] = set()
+        self._were_away: set[str] = set()
+        self._mono_said = 0.0
+
+    def failed(self, what: str, error: BrokerUnavailable) -> None:
+        """A duty had no answer."""
+        self._away.add(what)
+        self._were_away.add(what)
+        now = monotonic()
+        if not self._mono_said or now - self._mono_said >= COMPLAIN_EVERY_S:
+            self._mono_said = now
+            log.warning("%s: %s; trying again", ", ".join(sorted(self._away)), error)
+
+    def succeeded(self, what: str) -> bool:
+        """A duty had an answer; says whether it had none before. The last one of those says so."""
+        if what not in self._away:
+            return False
+        self._away.discard(what)
+        if not self._away:
+            log.info("%s: works again", ", ".join(sorted(self._were_away)))
+            self._were_away.clear()
+            self._mono_said = 0.0
+        return True
+
+
 class Backoff:
     """Waits that double, with jitter, and a complaint now and then instead of one a failure.
 
     Args:
         what: What is failing, for the log: ``"fetch"``.
+
+    Attributes:
+        outage: Where it says that the broker does not answer; duties of one worker share theirs.
     """
 
     def __init__(self, what: str) -> None:
+        self.outage: Outage = Outage()
         self._what = what
         self._wait_s = 0.0
         self._mono_complained = 0.0
@@ -36,7 +69,9 @@ class Backoff:
         """
         self._wait_s = min(max(self._wait_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)
         now = monotonic()
-        if not self._mono_complained or now - self._mono_complained >= COMPLAIN_EVERY_S:
+        if isinstance(error, BrokerUnavailable):
+            self.outage.failed(self._what, error)
+        elif not self._mono_complained or now - self._mono_complained >= COMPLAIN_EVERY_S:
             self._mono_complained = now
             if isinstance(error, BrokerError):
                 log.warning("%s: %s; trying again", self._what, error)
@@ -47,7 +82,8 @@ class Backoff:
     def succeeded(self) -> None:
         """Notes that it works again."""
         if self._wait_s:
-            log.info("%s: works again", self._what)
+            if not self.outage.succeeded(self._what):
+                log.info("%s: works again", self._what)
             self._wait_s = self._mono_complained = 0.0
 
 
@@ -69,6 +105,10 @@ class Service:
     async def tick(self) -> float:
         """Does the duty once; returns seconds until the next time. ``nudge()`` cuts the wait short."""
         raise NotImplementedError
+
+    def share(self, outage: Outage) -> None:
+        """Says together with others that the broker does not answer."""
+        self._backoff.outage = outage
 
     def nudge(self) -> None:
         """Makes the next tick come at once."""

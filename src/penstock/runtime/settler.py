@@ -11,7 +11,7 @@ from penstock.core.job import Delivery, JobError
 from penstock.core.settlement import Cause, Dead, Done, Settlement
 from penstock.errors import BrokerError
 from penstock.ports.broker import Consumer
-from penstock.runtime.service import Backoff
+from penstock.runtime.service import Backoff, Outage
 
 log: logging.Logger = logging.getLogger("penstock.worker")
 
@@ -39,6 +39,10 @@ class Settler:
         self._number = 0
         self._task: asyncio.Task[None] | None = None
         self._backoff = Backoff("settle")
+
+    def share(self, outage: Outage) -> None:
+        """See ``Service``."""
+        self._backoff.outage = outage
 
     @property
     def pending(self) -> int:

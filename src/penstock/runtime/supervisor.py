@@ -50,10 +50,18 @@ class Supervisor:
         grace_s: How long a worker gives its jobs when it stops; one that takes much longer is killed.
         connect: Makes a blocking producer of a URL, a scheme and a namespace, to beat for a silent worker.
         guard: Whether to beat for silent workers.
+        has_children: Whether jobs run in child processes of the workers, for what is said of a roll that stops.
     """
 
     def __init__(
-        self, argv: Sequence[str], processes: int, *, grace_s: float, connect: Connect, guard: bool = True
+        self,
+        argv: Sequence[str],
+        processes: int,
+        *,
+        grace_s: float,
+        connect: Connect,
+        guard: bool = True,
+        has_children: bool = False,
     ) -> None:
         self._argv = list(argv)
         self._slots = [Slot(number) for number in range(1, processes + 1)]
@@ -67,7 +75,12 @@ class Supervisor:
         self._mono_hurry: float | None = None
         self._mono_kill: float | None = None
         self._rolling = Rolling(
-            self._slots, start=self._start, drain=self._drain, hasten=self._hasten, kill=self._kill
+            self._slots,
+            start=self._start,
+            drain=self._drain,
+            hasten=self._hasten,
+            kill=self._kill,
+            has_children=has_children,
         )
         self._terminal = _has_terminal()
         self._outlives_it = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -109,6 +122,10 @@ class Supervisor:
                     slot.over = True
                 elif slot.mono_retry <= monotonic():
                     self._start(slot)
+                    if (
+                        self._signals
+                    ):  # many are to be started: who wants to stop is not kept waiting until all are
+                        break
         return not all(slot.over for slot in self._slots)
 
     def _start(self, slot: Slot) -> None:
@@ -331,7 +348,15 @@ def _has_terminal() -> bool:
     return True
 
 
-def run(argv: Sequence[str], processes: int, *, grace_s: float, connect: Connect, guard: bool = True) -> int:
+def run(
+    argv: Sequence[str],
+    processes: int,
+    *,
+    grace_s: float,
+    connect: Connect,
+    guard: bool = True,
+    has_children: bool = False,
+) -> int:
     """Runs worker processes until they have ended; call it on the main thread.
 
     Args:
@@ -340,8 +365,11 @@ def run(argv: Sequence[str], processes: int, *, grace_s: float, connect: Connect
         grace_s: How long a worker gives its jobs when it stops.
         connect: Makes a blocking producer of a URL, a scheme and a namespace.
         guard: Whether to beat for workers whose code holds the GIL.
+        has_children: Whether a task uses the process lane.
 
     Returns:
         The exit code: the workers' highest, 4 where work was left behind, 2 where they are configured wrongly.
     """
-    return Supervisor(argv, processes, grace_s=grace_s, connect=connect, guard=guard).run()
+    return Supervisor(
+        argv, processes, grace_s=grace_s, connect=connect, guard=guard, has_children=has_children
+    ).run()

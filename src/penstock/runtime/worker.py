@@ -187,12 +187,22 @@ class Worker:
                 stops.discard(signal.SIGHUP)
         for number in stops:
             signal.signal(number, lambda _n, _f: self._drain_once() if supervised else self.stop())
+        if not supervised and getattr(signal, "SIGHUP", None) in stops:
+            signal.signal(signal.SIGHUP, self._hang_up)
         if supervised:
             signal.signal(signal.SIGUSR2, lambda _n, _f: self.stop(at_once=True))
         if hasattr(signal, "SIGTSTP"):  # pragma: no branch - Windows has neither
             signal.signal(signal.SIGTSTP, lambda _n, _f: self._post(self._quiet))
         if hasattr(signal, "SIGUSR1"):  # pragma: no branch
             signal.signal(signal.SIGUSR1, self._print_stacks)
+
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        if (
+            not self._stopping.asked
+        ):  # not here: the thread that a signal interrupts may be writing to the log
+            said = "SIGHUP without a supervisor: draining; --processes N replaces processes one by one"
+            self._post(lambda: log.info(said))
+        self.stop()
 
     def _print_stacks(self, _number: int, _frame: FrameType | None) -> None:
         print(self._stacks(), flush=True)  # noqa: T201 - what the signal is for

@@ -186,7 +186,9 @@ class Rolling:
         self._slots.remove(heir)
         working = sum(1 for slot in self._slots if slot.pid and self._wanted(slot))
         # A child is a fresh interpreter, so what it imports is what lies there when it is started.
-        children = "; process lane: children that they start from now on load the code on disk, so put back code that works"
+        children = (
+            "; process lane: children that they start from now on load the code on disk; put back what works"
+        )
         log.error("a fresh worker process %s before it was ready (see above); %s, and the %d that run go on%s",
                   how, rest, working, children if self._has_children else "")  # fmt: skip
         return True

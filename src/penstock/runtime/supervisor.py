@@ -122,9 +122,7 @@ class Supervisor:
                     slot.over = True
                 elif slot.mono_retry <= monotonic():
                     self._start(slot)
-                    if (
-                        self._signals
-                    ):  # many are to be started: who wants to stop is not kept waiting until all are
+                    if self._signals:  # who wants to stop is not kept waiting until many are started
                         break
         return not all(slot.over for slot in self._slots)
 

@@ -109,6 +109,8 @@ def test_a_log_level_is_told_in_any_case(tmp_path: Path) -> None:
         ("CONCURRENCY", "many", "setting concurrency (PENSTOCK_CONCURRENCY): expected a whole number, got 'many'"),
         ("CONCURRENCY", "1.5", "expected a whole number, got '1.5'"),
         ("CONCURRENCY", "0", "setting concurrency (PENSTOCK_CONCURRENCY): at least 1, got 0"),
+        ("CONCURRENCY", "10001", "setting concurrency (PENSTOCK_CONCURRENCY): at most 10,000, got 10,001"),
+        ("PROCESSES", "100000", "at most 1,000, got 100,000; for more, start workers on more machines"),
         ("LEASE", "0.01", "setting lease (PENSTOCK_LEASE): at least 0.1, got 0.01"),
         ("LEASE", "nan", "at least 0.1, got nan"),
         ("LEASE", "inf", "at least 0.1, got inf"),

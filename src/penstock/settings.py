@@ -15,6 +15,10 @@ from penstock.errors import ConfigError
 log: logging.Logger = logging.getLogger("penstock")
 
 DEFAULT_BROKER: Final = "sqlite:///penstock.db"
+# Beyond these a number is a slip of the finger that takes the machine down: a process has tens of megabytes, a slot a
+# thread or a coroutine and a job that was fetched for it.
+MOST_PROCESSES: Final = 1_000
+MOST_CONCURRENCY: Final = 10_000
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -34,12 +38,13 @@ class OutsideError(ConfigError):
 
 
 class _Known(NamedTuple):
-    """One setting: its type, its default, what it means, the least that it can be, and the words that it can be."""
+    """One setting: its type, its default, what it means, the least and the most that it can be, and its words."""
 
     kind: type
     default: Any
     meaning: str
     least: float | None = None
+    most: float = math.inf
     choices: tuple[str, ...] = ()
 
 
@@ -54,8 +59,8 @@ KNOWN: Final[dict[str, _Known]] = {
     "queues": _Known(
         str, "", "queues of a worker: mail,default in strict order, mail=3,default=1 with weights"
     ),
-    "concurrency": _Known(int, 10, "jobs running at once in one process", 1),
-    "processes": _Known(int, 1, "worker processes", 1),
+    "concurrency": _Known(int, 10, "jobs running at once in one process", 1, MOST_CONCURRENCY),
+    "processes": _Known(int, 1, "worker processes", 1, MOST_PROCESSES),
     "grace": _Known(float, 25.0, "seconds that running jobs have when a worker stops", 0),
     "max_jobs_per_process": _Known(int, 0, "jobs after which a process is replaced; 0: no limit", 0),
     "max_memory_mb": _Known(int, 0, "megabytes above which a process is replaced; 0: no limit", 0),
@@ -201,6 +206,9 @@ def _as(name: str, known: _Known, value: Any, where: str) -> Any:
         raise wrong from None
     if known.least is not None and not known.least <= made < math.inf:
         raise kind(f"setting {name} ({where}): at least {known.least:g}, got {made:g}")
+    if known.least is not None and made > known.most:
+        raise kind(f"setting {name} ({where}): at most {known.most:,}, got {made:,}; for more, start workers on "
+                   "more machines")  # fmt: skip
     if known.choices:
         made = made.lower()
         if made not in known.choices:

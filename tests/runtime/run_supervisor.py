@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from penstock.runtime import supervisor
+from penstock.runtime.orphan import die_with
 from tests.runtime.conftest import ring
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -26,6 +27,7 @@ class Producer:
 
 
 if __name__ == "__main__":
+    die_with(os.getppid())  # tests that are killed leave nothing behind
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(message)s")
     supervisor.CLOSE_WITHIN_S = 0.3  # type: ignore[misc]
     supervisor.SOON_S = float(os.environ.get("TEST_SOON_S", "3"))  # type: ignore[misc]

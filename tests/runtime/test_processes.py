@@ -173,7 +173,7 @@ def test_the_guard_ends_with_its_worker(start: Start) -> None:
         os.kill(guard, number)
     assert not gone(guard)
     process.signal(signal.SIGKILL)
-    wait_for(lambda: gone(guard), within_s=1.0)
+    wait_for(lambda: gone(guard))
 
 
 def test_the_guard_holds_nothing_of_the_workers(start: Start) -> None:
@@ -316,7 +316,7 @@ def test_nothing_outlives_a_killed_parent(start: Start, client: Penstock, bell: 
     family = descendants(process.pid)
     assert len(family) == 4
     process.signal(signal.SIGKILL)
-    wait_for(lambda: all(gone(pid) for pid in family), within_s=1.0)
+    wait_for(lambda: all(gone(pid) for pid in family))
 
 
 def test_children_do_not_outlive_a_killed_worker(start: Start, client: Penstock, bell: Doorbell) -> None:
@@ -325,7 +325,7 @@ def test_children_do_not_outlive_a_killed_worker(start: Start, client: Penstock,
     send(client, tasks.deaf_for_ever)
     children = [int(bell.wait("begun")) for _ in range(2)]
     process.signal(signal.SIGKILL)
-    wait_for(lambda: all(gone(pid) for pid in children), within_s=1.0)
+    wait_for(lambda: all(gone(pid) for pid in children))
 
 
 def test_children_know_the_command_line(start: Start, client: Penstock, url: str, tmp_path: Path) -> None:

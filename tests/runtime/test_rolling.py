@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -211,12 +212,14 @@ def test_a_terminal_that_hangs_up(bell: Doorbell, tmp_path: Path, outlives: bool
     pid, terminal = pty.fork()
     if pid == 0:  # pragma: no cover - another process
         os.chdir(ROOT)
-        if outlives:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Whoever runs the tests may have been started by nohup itself.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if outlives else signal.SIG_DFL)
         argv = [sys.executable, "-m", "tests.runtime.run_supervisor", "drains", "1", "60"]
         os.execve(sys.executable, argv, {**os.environ, "TEST_BELL": bell.path, "PYTHONPATH": str(ROOT)})
+    family = [pid]
     try:
         [worker] = ready(bell, 1)
+        family.append(worker)
         os.close(terminal)
         if outlives:
             os.kill(pid, signal.SIGHUP)  # the first tells it that the terminal is gone, if the kernel has not
@@ -225,8 +228,11 @@ def test_a_terminal_that_hangs_up(bell: Doorbell, tmp_path: Path, outlives: bool
             ready(bell, 1)
             os.kill(pid, signal.SIGTERM)
         assert int(bell.wait("SIGTERM")) == worker
-    finally:
         wait_for(lambda: gone(pid))
+    finally:
+        for each in {*family, *descendants(pid)}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
         os.waitpid(pid, 0)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from penstock.brokers import Address, connect, inspector
+from penstock.cli.holding import held_back
 from penstock.cli.target import Target
 from penstock.errors import BrokerUnavailable, ConfigError
 from penstock.ports.broker import Broker
@@ -49,7 +50,13 @@ def ask(target: Target, question: Callable[[Opened], Awaitable[T]], *, make: boo
 
 def ask_at(address: Address, question: Callable[[Opened], Awaitable[T]], *, make: bool = False) -> T:
     """``ask`` for the broker at this address."""
-    return asyncio.run(_ask(address, question, make))
+    runner = asyncio.Runner()
+    try:
+        with held_back():  # Ctrl-C would leave half a loop behind, which complains as it goes
+            runner.get_loop()
+        return runner.run(_ask(address, question, make))
+    finally:
+        runner.close()
 
 
 async def _ask(address: Address, question: Callable[[Opened], Awaitable[T]], make: bool) -> T:

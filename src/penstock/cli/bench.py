@@ -38,6 +38,7 @@ from penstock.ids import new_id
 from penstock.producer import SLICE
 from penstock.runtime.worker import Worker
 from penstock.runtime.worker_settings import WorkerSettings
+from penstock.settings import MOST_CONCURRENCY
 
 QUEUE: Final = "bench"
 _STAMPS: Final = "bench-latency"
@@ -97,7 +98,7 @@ class Measured(msgspec.Struct):
               help="At most so many in each step.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True,
               help="At most so long for each step.")  # fmt: skip
-@click.option("-c", "--concurrency", type=click.IntRange(min=1), default=10, show_default=True,
+@click.option("-c", "--concurrency", type=click.IntRange(1, MOST_CONCURRENCY), default=10, show_default=True,
               help="Threads of the worker that drains.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 @click.pass_obj

@@ -25,6 +25,7 @@ from penstock.runtime.engine import CLOSE_WITHIN_S
 from penstock.runtime.limits import Limits
 from penstock.runtime.worker import Worker
 from penstock.runtime.worker_settings import WorkerSettings
+from penstock.settings import MOST_CONCURRENCY
 
 if TYPE_CHECKING:
     from penstock.app import Penstock
@@ -115,8 +116,8 @@ def _settings(
     else:
         chosen = QueueList(queues_of(app.tasks.values(), app.default_queue))
     slots = settings["concurrency"] if concurrency is None else concurrency
-    if not isinstance(slots, int) or isinstance(slots, bool) or slots < 1:
-        raise ConfigError(f"app.worker(concurrency={slots!r}): a whole number, at least 1")
+    if not isinstance(slots, int) or isinstance(slots, bool) or not 1 <= slots <= MOST_CONCURRENCY:
+        raise ConfigError(f"app.worker(concurrency={slots!r}): a whole number, at least 1 and at most 10,000")
     return WorkerSettings(
         queues=chosen.names,
         weights=chosen.weights,

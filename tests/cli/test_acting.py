@@ -191,6 +191,40 @@ def test_retry_of_what_cannot_be_retried(shell: Shell) -> None:
     assert "retry is for failed, quarantined, scheduled" in said.err
 
 
+@pytest.mark.parametrize(
+    ("verb", "done", "left"),
+    [("retry", "retried", "ready"), ("cancel", "cancelled", "cancelled"), ("purge", "purged", "no job")],
+)
+def test_each_filter_counts_and_is_the_same_for_every_verb(
+    shell: Shell, verb: str, done: str, left: str
+) -> None:
+    if verb == "cancel":
+        id, task, state = shell.enqueue("tasks.fail", "it", tags=["vip"]), "tasks.fail", "ready"
+        error: list[str] = []
+    else:
+        id, task, state = shell.enqueue("tasks.fail", "it", tags=["vip"]), "tasks.fail", "failed"
+        assert shell("-A", "tasks", "worker", "--burst", "-l", "critical").code == 0
+        error = ["--error", "it"]
+    right = ["--queue", "default", "--task", task, "--state", state, "--tag", "vip", *error,
+             "--since", "1h", "--until", "2100-01-01"]  # fmt: skip
+    wrong = [
+        ("--queue", "mail"), ("--task", "tasks.add"), ("--tag", "other"), ("--since", "2100-01-01"),
+        ("--until", "1h"), *([("--error", "another")] if error else []),
+    ]  # fmt: skip
+    yes = ["--yes"] if verb == "purge" else []
+    for option, value in wrong:
+        words = [value if right[at - 1] == option else word for at, word in enumerate(right)]
+        said = shell(verb, *words, *yes)
+        assert said.out == f"{done} 0 jobs\n", (option, said)
+    said = shell(verb, *right, "--dry-run")
+    assert said.code == 0
+    assert id in said.out or "1 job" in said.out
+    assert shell("job", id, "--json").json()["state"] == state
+    assert shell(verb, *right, *yes).out == f"{done} 1 job\n"
+    told = shell("job", id, "--json")
+    assert left in (told.words if verb == "purge" else told.json()["state"])
+
+
 def test_retry_to_another_queue_keeps_the_name_and_can_be_repeated(shell: Shell) -> None:
     id = dead(shell)
     name = id.partition(":")[2]

@@ -237,6 +237,7 @@ async def test_a_start_that_is_cancelled() -> None:
     ("given", "words"),
     [
         ({"concurrency": 0}, "a whole number, at least 1"),
+        ({"concurrency": 10_001}, "at most 10,000"),
         ({"queues": []}, "names no queue"),
         (
             {"queues": "mail=0"},

@@ -185,7 +185,7 @@ def test_a_worker_process_that_has_grown_is_replaced(folder: Path, client: Penst
         process.signal(signal.SIGTERM)
         assert process.wait(WITHIN_S) == 0
     most = str(held + 50)
-    with worker(folder, "--processes", "2", processes=2, PENSTOCK_MAX_MEMORY_MB=most) as process:
+    with worker(folder, "--processes", "2", "--max-memory-mb", most, processes=2) as process:
         grown = client.send("worn.grow").result(timeout=WITHIN_S)
         process.wait_for(rf"\(pid {grown}\) holds \d+ MB \(max_memory_mb is {most}\); it is replaced")
         process.wait_for("which was replaced, ended with exit code 0")

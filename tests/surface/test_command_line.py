@@ -1,12 +1,20 @@
-"""The command line, as the page of the public surface spells it: each command and option is there."""
+"""The command line, as the page of the public surface spells it: each command and option is there.
+
+What an option does is proved beside its command.
+"""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+
+from penstock.cli.program import program
+from penstock.cli.workers import VERBS
 
 # Those that come with what they are for: schedules, `top`, `dashboard` and `migrate`.
 COMMANDS = {
@@ -28,21 +36,40 @@ def penstock(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=30)
 
 
-def test_help_names_every_command_and_the_common_options() -> None:
-    told = penstock("--help").stdout
-    assert [name for name in (*COMMANDS, *OPTIONS) if name not in told] == []
+def command_of(name: str) -> click.Command:
+    found = program.get_command(click.Context(program), name)
+    assert found is not None
+    return found
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_commands_help_names_its_options(command: str) -> None:
-    told = penstock(command, "--help")
+def shown(command: click.Command) -> set[str]:
+    """The options that a command takes, and says so in its help."""
+    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    return {spelling for option in options for spelling in option.opts}
+
+
+def test_every_command_is_there_and_the_common_options_stand_before_and_after_its_name() -> None:
+    assert set(COMMANDS) <= set(program.list_commands(click.Context(program)))
+    assert set(OPTIONS) <= shown(program)
+    assert [name for name in COMMANDS if not set(OPTIONS) <= shown(command_of(name))] == ["demo"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_takes_its_options(name: str) -> None:
+    assert set(COMMANDS[name]) <= shown(command_of(name))
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)], ids=" ".join)
+def test_help_names_every_option(words: list[str]) -> None:
+    told = penstock(*words, "--help")
     assert told.returncode == 0
-    assert [option for option in COMMANDS[command] if option not in told.stdout] == []
+    spellings = shown(command_of(*words) if words else program)
+    assert spellings <= set(re.findall(r"(?<![\w-])--?\w[\w-]*", told.stdout))
 
 
 def test_workers_takes_orders() -> None:
-    told = penstock("workers", "--help").stdout
-    assert [verb for verb in ("quiet", "resume", "stop", "dump") if verb not in told] == []
+    assert VERBS == ("quiet", "resume", "stop", "dump")
+    assert set(VERBS) <= set(re.findall(r"\w+", penstock("workers", "--help").stdout))
 
 
 @pytest.fixture(scope="module")

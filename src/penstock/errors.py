@@ -45,7 +45,12 @@ class UnknownTask(PenstockError, LookupError):
 
 
 class LeaseLost(PenstockError):
-    """The delivery belongs to another worker now; what this one did with it is not recorded."""
+    """The job belongs to another worker now, since this one's lease was over; what this run did is not recorded.
+
+    Raised inside the job by ``current_job().progress()``, once the worker has heard of it with a beat: so a thread
+    which nobody can stop ends by itself. Let it end the run. A coroutine is cancelled and a child process killed,
+    and outside the job nobody is told: its result is that of the other run.
+    """
 
 
 class JobError(PenstockError):

@@ -12,7 +12,9 @@ import pytest
 from penstock import (
     JobFailed,
     JobState,
+    LeaseLost,
     Penstock,
+    current_job,
 )
 from penstock.ports.broker import Beat, Started, WorkerCard
 from penstock.runtime import executor
@@ -173,6 +175,37 @@ def test_what_is_lost_is_not_recorded(
         go.set()
         assert job.status() is JobState.RUNNING
     assert "was lost to another worker" in caplog.text
+
+
+def test_progress_of_what_is_lost_ends_the_run(
+    app: Penstock, working: Working, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    told: list[LeaseLost] = []
+
+    @app.task
+    def work() -> None:
+        current_job().progress(1)
+        begun.set()
+        assert go.wait(WITHIN_S)
+        try:
+            current_job().progress(2)
+        except LeaseLost as error:
+            told.append(error)
+            raise
+
+    with working() as beside:
+        job = work.delay()
+        assert begun.wait(WITHIN_S)
+        worker = beside.worker
+        [run] = worker._engine._executor.held()
+        worker._post(lambda: worker._engine._on_beat(Beat(lost=frozenset({run.delivery.token}))))
+        wait_for(lambda: run.ask is not None)
+        go.set()
+        wait_for(lambda: bool(told))
+        assert job.status() is JobState.RUNNING
+    assert f"job {job.id} belongs to another worker now" in str(told[0])
+    assert "failed: LeaseLost" not in caplog.text
 
 
 def test_a_settlement_that_comes_too_late(

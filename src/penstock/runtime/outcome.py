@@ -27,7 +27,7 @@ from penstock.core.settlement import (
     Settlement,
 )
 from penstock.core.spec import NONE_TTL_S, ResultRefused
-from penstock.errors import PenstockError
+from penstock.errors import LeaseLost, PenstockError
 from penstock.runtime.run import Ask, Run
 
 log: logging.Logger = logging.getLogger("penstock.worker")
@@ -73,7 +73,7 @@ def failed(run: Run, error: BaseException) -> Settlement:
     delivery = run.delivery
     asked = run.ask
     trim(error)
-    if isinstance(error, asyncio.CancelledError) and asked is not None:
+    if isinstance(error, asyncio.CancelledError | LeaseLost) and asked is not None:
         if asked is Ask.CANCEL:
             return Cancelled(delivery)
         if asked is Ask.STOP or asked is Ask.LOST:

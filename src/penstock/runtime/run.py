@@ -17,7 +17,7 @@ from penstock.core.job import Delivery, plain_text
 from penstock.core.options import seconds, utc
 from penstock.core.retry import Retry
 from penstock.core.spec import TaskSpec
-from penstock.errors import PenstockError
+from penstock.errors import LeaseLost, PenstockError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -260,9 +260,13 @@ class CurrentJob:
 
         Raises:
             ValueError: A number is not finite.
+            LeaseLost: The job belongs to another worker by now; let it end this run.
         """
         if not math.isfinite(done) or not math.isfinite(total or 0.0):
             raise ValueError("progress: finite numbers")
+        if self._run.ask is Ask.LOST:
+            raise LeaseLost(f"job {self.id} belongs to another worker now (the lease was over): what this run does "
+                            "is not recorded, so end it")  # fmt: skip
         data = _encode({"done": done, "total": total, "note": plain_text(note[:_NOTE_LENGTH])})
         self._run.progress = data
         self._run.home.tell(self._run.delivery, data)

@@ -10,11 +10,17 @@ A block's language says how it is tried:
 - ``dockerfile``, ``html``, ``mermaid``, ``sql`` and ``text`` are only shown, and become a file where they have a title.
 
 ``<!-- skip: reason -->`` on the line above leaves a block out.
+
+What would be shown as code and be seen by nobody is refused: indented code, code in a ``> `` quote or behind a list's
+marker, ``<pre>``. So is a comment that tells what a line of Python gives, since nobody would compare it.
 """
 
 from __future__ import annotations
 
+import io
 import re
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Final, NamedTuple
@@ -29,6 +35,17 @@ _SKIP: Final = re.compile(r"^\s*<!--\s*skip:(?P<reason>.*)-->\s*$")
 _TITLE: Final = re.compile(r'\btitle="(?P<title>[^"]+)"')
 _FILE: Final = re.compile(r"^# (?P<title>[\w./-]+\.py(?: \(added\))?)$")
 _LIST: Final = re.compile(r"^ *(?:[-*+]|\d+[.)]) ")
+# Code that this reader would not find, and what to do instead.
+_UNSEEN: Final = {
+    re.compile(r"^[ \t]*>[> \t]*(?:`{3}|~{3})|^ *> {5}"): "code in a quote is run by nobody; put it outside",
+    re.compile(
+        r"^ *(?:[-*+]|\d+[.)]) +(?:`{3}|~{3})"
+    ): "code behind a list's marker is run by nobody; begin a line",
+    re.compile(r"^ *\t"): "a tab at its beginning can make code of it that is run by nobody; use spaces",
+    re.compile(r"<pre\b", re.IGNORECASE): "<pre> is run by nobody; use a fence",
+}
+# A comment of what a line of Python prints or returns.
+_TOLD: Final = re.compile(r"#\s*(?:->|=>|→|>>>|prints?\b|outputs?\b|returns?\b)")
 
 
 class Malformed(Exception):
@@ -54,8 +71,8 @@ def blocks(file: Path, page: str) -> list[Block]:
     """The blocks of a page, in its order.
 
     Raises:
-        Malformed: A fence has no language, one that nobody runs, or no end; a skip gives no reason; code is indented
-            instead of fenced.
+        Malformed: A fence has no language, one that nobody runs, or no end; a skip gives no reason; what is typed has
+            a title; code stands where it is not seen; a comment tells what Python gives.
     """
     found: list[Block] = []
     lines = file.read_text(encoding="utf-8").splitlines()
@@ -63,7 +80,7 @@ def blocks(file: Path, page: str) -> list[Block]:
     while number < len(lines):
         opened = _FENCE.match(lines[number])
         if opened is None:
-            _refuse_indented(lines, number, page)
+            _refuse_unseen(lines, number, page)
             number += 1
             continue
         first = number + 1
@@ -95,7 +112,11 @@ def _block(page: str, line: int, info: str, text: str, above: str) -> Block:
     skip = _SKIP.match(above)
     if skip is not None and not skip["reason"].strip():
         raise Malformed(f"{place}: say why it is left out: <!-- skip: reason -->")
+    if language == "python" and skip is None:
+        _refuse_told(text, page, line)
     titled = _TITLE.search(info) or (_FILE.match(text.split("\n", 1)[0]) if language == "python" else None)
+    if titled and language in {"console", "pycon"}:
+        raise Malformed(f"{place}: what is typed becomes no file; leave its title out")
     return Block(
         page,
         line,
@@ -104,6 +125,31 @@ def _block(page: str, line: int, info: str, text: str, above: str) -> Block:
         text,
         skip["reason"].strip() if skip else None,
     )
+
+
+def _refuse_told(text: str, page: str, line: int) -> None:
+    for token in _tokens(text):
+        if token.type == tokenize.COMMENT and _TOLD.match(token.string):
+            place = f"{page}:{line + token.start[0] - 1}"
+            raise Malformed(
+                f"{place}: nobody compares this comment; show what comes in a pycon block, or assert it"
+            )
+
+
+def _tokens(text: str) -> Iterator[tokenize.TokenInfo]:
+    try:
+        yield from tokenize.generate_tokens(io.StringIO(text).readline)
+    except (tokenize.TokenError, SyntaxError):
+        return  # it does not compile either: that is told where it is tried
+
+
+def _refuse_unseen(lines: list[str], number: int, page: str) -> None:
+    for unseen, instead in _UNSEEN.items():
+        if unseen.search(
+            re.sub(r"`[^`]*`(?!`)", "", lines[number]) if "<pre" in unseen.pattern else lines[number]
+        ):
+            raise Malformed(f"{page}:{number + 1}: {instead}")
+    _refuse_indented(lines, number, page)
 
 
 def _refuse_indented(lines: list[str], number: int, page: str) -> None:

@@ -4,10 +4,15 @@ In a ``console`` block a line that begins with ``$ `` is typed (``> `` continues
 
 - Output that is shown must be what comes, on both streams together. ``...`` stands for any text, or alone on its line
   for any lines, and columns may have other widths. Of a command that shows no output only the exit status counts: it
-  must be 0. (A command that is meant to fail shows it: ``$ penstock ...; echo "exit $?"``.)
+  must be 0, and that of every command in it, behind ``;``, in a pipe and in a loop. (One that is meant to fail shows
+  it: ``$ penstock ...; echo "exit $?"``.) Shown output that is ``...`` alone would prove nothing, and is refused.
 - A worker, a web server or a mail server is started and goes on, as in a terminal of its own, until the page's end. The
-  page goes on once it is ready, and has said what the page shows.
+  page goes on once it is ready, and has said what the page shows. One that ends though no ``^C`` and no ``kill`` or
+  ``workers ... stop`` asked it to fails the page. So does one that ``&`` put behind and
+  that no ``wait`` asks for.
 - A block without ``$ `` is what the last of those programs says next. ``^C`` interrupts it; what follows is the rest.
+
+Every module that the page writes is imported at its end in a process of its own, unless something has run it before.
 
 A reader has Redis at redis://localhost:6379/0, and free ports at 8000, 5000 and 1025; here they are replaced by the
 test's own server and by ports that are free, in commands and in files, and put back in what is said. ``pip install``
@@ -31,6 +36,7 @@ from typing import Any, Final
 import yaml
 
 from tests.docs.blocks import ADDED, PARSED, Block, blocks
+from tests.docs.modules import Modules
 from tests.docs.terminal import Failed, Program, Terminal, pattern
 
 HERE: Final = Path(__file__).parent
@@ -46,6 +52,12 @@ _READY: Final = {
     r"(?:python -m )?gunicorn\b": "Listening at",
     r"(?:python -m )?aiosmtpd\b": "Server is listening on",
 }
+# What may end programs that go on.
+_ENDS: Final = re.compile(r"\bkill\b|\bworkers\b.*\bstop\b")
+_BEHIND: Final = re.compile(r"(?<![&><])&(?![&>])")
+# What shows that a command was meant to fail, and the line that this says.
+_TOLD: Final = re.compile(r"; *echo \"exit \$\?\"$")
+_STATUS: Final = re.compile(r"^exit (\d+)\n\Z", re.MULTILINE)
 _REDIS: Final = "redis://localhost:6379/0"
 _PORTS: Final = ("8000", "5000", "1025")
 
@@ -72,6 +84,7 @@ class Typing:
         patience_s: float = 60.0,
     ) -> None:
         self.blocks = blocks(file, name)
+        self._name = name
         self._patience_s = patience_s
         self._folder, self._scratch = folder / "project", folder / "scratch"
         self._folder.mkdir()
@@ -79,7 +92,12 @@ class Typing:
         whole = "".join(block.text for block in self.blocks if block.skipped is None)
         self._redis_url = redis_url() if _REDIS in whole else _REDIS
         self._ports = {port: str(free_port()) for port in _PORTS if re.search(rf"\b{port}\b", whole)}
+        # Where "&" has put a program behind of which no "wait" has told the exit status yet.
+        self._behind: str | None = None
+        self._modules = Modules(self._folder)
         self._interpreter: Interpreter | None = None
+        # Those that are to run until the page's end.
+        self._going: list[Program] = []
         self._program: Program | None = None
 
     def run(self) -> None:
@@ -95,12 +113,21 @@ class Typing:
             for block in self.blocks:
                 if block.skipped is None:
                     self._block(block, terminal, stack)
+            if self._behind is not None:
+                raise Failed(
+                    f"{self._behind}: '&' puts this behind; wait for its number, so that its status is seen"
+                )
+            # So that the shell has heard of what has ended.
+            terminal.type("true")
+            self._still_going(f"{self._name}: at the page's end")
+            self._import(self._modules.all_unseen(), terminal)
 
     def _environment(self) -> Mapping[str, str]:
         commands = self._scratch / "bin"
         commands.mkdir()
         (commands / "pip").symlink_to(HERE / "pip.sh")
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PENSTOCK_", "PYTEST_"))}
+        unwanted = ("PENSTOCK_", "PYTEST_", "PYTHONDONTWRITE", "PYTHONPYCACHE")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
         return kept | {
             "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self._scratch),
@@ -114,7 +141,7 @@ class Typing:
         if block.language in PARSED:
             _parse(block)
         if block.title is not None:
-            self._write(block, text)
+            self._write(block, text, terminal)
         elif block.language == "console":
             self._console(block, terminal)
         elif block.language in {"python", "pycon"}:
@@ -127,10 +154,10 @@ class Typing:
 
     def _environment_now(self, terminal: Terminal) -> dict[str, str]:
         """The shell's, with what the page has exported."""
-        _, said = terminal.type("env -0")
+        _, _, said = terminal.type("env -0")
         return dict(pair.split("=", 1) for pair in said.split("\0") if "=" in pair)
 
-    def _write(self, block: Block, text: str) -> None:
+    def _write(self, block: Block, text: str, terminal: Terminal) -> None:
         assert block.title is not None
         file = self._folder / block.title.removesuffix(ADDED)
         if not file.resolve().is_relative_to(self._folder.resolve()):
@@ -139,6 +166,8 @@ class Typing:
             if not file.exists():
                 raise Failed(f"{block.place}: there is no {file.name} yet to which this could be added")
             text = f"{file.read_text().rstrip()}\n\n\n{text}"
+        elif self._modules.unseen(file):
+            self._import([file], terminal)  # before it is written over
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         if file.suffix == ".py":
@@ -146,25 +175,56 @@ class Typing:
                 compile(text, block.title, "exec", dont_inherit=True)
             except SyntaxError as error:
                 raise Failed(f"{block.place}: {error}") from None
+            self._modules.written(file, block.place)
+
+    def _import(self, files: list[Path], terminal: Terminal) -> None:
+        environment = self._environment_now(terminal) if files else {}
+        for file in files:
+            error = self._modules.refused(file, environment, self._patience_s)
+            if error:
+                raise Failed(self._theirs(error))
 
     # --- commands
 
     def _console(self, block: Block, terminal: Terminal) -> None:
         for offset, command, shown in _typed(block.text):
             place = f"{block.page}:{block.line + offset}"
+            _refuse_hidden(place, command, shown)
+            self._still_going(place)
             ready = _ready(command)
             if not command:
                 self._hear(place, shown, terminal)
             elif ready is None:
-                code, said = terminal.type(self._ours(command))
-                self._compare(place, command, shown, code, self._theirs(said))
+                if _ENDS.search(command):
+                    self._going.clear()
+                self._compare(place, command, shown, terminal)
             else:
                 self._program = terminal.start(self._ours(command))
+                self._going.append(self._program)
                 self._hear(place, shown or f"...\n...{ready}...\n", terminal)
 
-    def _compare(self, place: str, command: str, shown: str, code: int, said: str) -> None:
-        if code:
-            raise Failed(f"{place}: $ {command}\nended with exit status {code}; it said:\n{said}")
+    def _still_going(self, place: str) -> None:
+        for program in self._going:
+            if not program.lives():
+                raise Failed(
+                    f"{place}: $ {program.command}\nhas ended, and nobody asked it to; it said:\n{program.text}"
+                )
+
+    def _compare(self, place: str, command: str, shown: str, terminal: Terminal) -> None:
+        code, failures, said = terminal.type(self._ours(command))
+        said = self._theirs(said)
+        told = _STATUS.search(said) if _TOLD.search(command) else None
+        # A status that is told is one failure, and no other.
+        if told and failures == [int(told[1])]:
+            failures = []
+        if code or failures:
+            status = code or failures[0]
+            raise Failed(f"{place}: $ {command}\nended with exit status {status}; it said:\n{said}")
+        self._modules.ran(command)
+        if _BEHIND.search(_bare(command)):
+            self._behind = place
+        elif re.search(r"\bwait +[\"$]", command):
+            self._behind = None
         if shown and not re.fullmatch(pattern(shown), said if said.endswith("\n") else f"{said}\n"):
             raise Failed(f"{place}: $ {command}\nthe page shows:\n{shown}\nit said:\n{said}")
 
@@ -177,6 +237,7 @@ class Typing:
         for part, whole in ((before, False), (after, True)):
             if whole and interrupted:
                 terminal.interrupt(program)
+                self._going = [other for other in self._going if other is not program]
                 self._program = None
             elif not part or whole:
                 continue
@@ -276,6 +337,26 @@ def _typed(text: str) -> list[tuple[int, str, str]]:
         else:
             found.append((offset, "", f"{line}\n"))
     return found
+
+
+def _bare(command: str) -> str:
+    """A command without what stands in its quotes, which may be another language."""
+    return re.sub(r"'[^']*'|\"(?:\\.|[^\"\\])*\"", "_", command)
+
+
+def _refuse_hidden(place: str, command: str, shown: str) -> None:
+    """What would let a command fail, or say anything at all, without anybody seeing it."""
+    bare = _bare(command)
+    if re.search(r"&&[^\n]*;|(?:^|;) *![^;]*;", bare):
+        raise Failed(f"{place}: $ {command}\nhides what fails before ';'; type one command a line")
+    if _BEHIND.search(bare) and _ready(bare.split("&")[0]) is None:
+        raise Failed(
+            f"{place}: $ {command}\nputs behind by '&' what is no worker or server; nobody would see it fail"
+        )
+    if _TOLD.search(command) and not _STATUS.search(shown):
+        raise Failed(f"{place}: $ {command}\nshow which status that is: exit N")
+    if shown.strip() == "...":
+        raise Failed(f"{place}: '...' alone as output proves nothing: show some of it, or none")
 
 
 def _ready(command: str) -> str | None:

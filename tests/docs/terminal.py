@@ -17,8 +17,10 @@ from typing import IO, Final
 
 POLL_S: Final = 0.01
 
+# A pipe fails where one of its commands does; a failure inside "(...)" and "$(...)" is heard of too.
 # Ends what still runs when the shell ends, however that comes.
 _BEGIN: Final = """
+set -o pipefail -o errtrace
 trap 'for job in $(jobs -p); do kill -KILL -- "-$job" || kill -KILL "$job"; done 2>/dev/null' EXIT
 """
 
@@ -59,6 +61,14 @@ class Program:
     def running(self) -> bool:
         try:
             os.killpg(self.group, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def lives(self) -> bool:
+        """Whether the process that was started is there, not only what it has left behind."""
+        try:
+            os.kill(self.group, 0)
         except ProcessLookupError:
             return False
         return True
@@ -135,19 +145,26 @@ class Terminal:
         os.close(self._answers)
         self._log.close()
 
-    def type(self, command: str) -> tuple[int, str]:
-        """Types a command and waits for its end; its exit status, and what it said.
+    def type(self, command: str) -> tuple[int, list[int], str]:
+        """Types a command and waits for its end; its exit status, those of what failed on the way, and what it said.
+
+        What a condition, ``||`` or ``!`` looks at has not failed: that is for them to say.
 
         Raises:
             Failed: It goes on beyond all patience.
         """
-        output = self._typed(command, "{ . %s; } </dev/null >%s 2>&1; echo $? >&%d\n")
+        failures = self._scratch / "failures"
+        failures.write_text("")
+        output = self._typed(
+            f"trap 'echo $? >>{failures}' ERR\n{command}",
+            "{ . %s; } </dev/null >%s 2>&1; echo $? >&%d; trap - ERR\n",
+        )
         answer = self._answer()
         said = output.read_text(errors="replace")
         if answer is None:
             _signal(self._shell.pid, signal.SIGKILL)
             raise Failed(f"$ {command}\nhas not ended after {self._patience_s:g} s; it said:\n{said}")
-        return answer, said
+        return answer, [int(status) for status in failures.read_text().split()], said
 
     def start(self, command: str) -> Program:
         """Types a command that goes on, as in a terminal of its own, and does not wait."""

@@ -45,8 +45,28 @@ def read(tmp_path: Path):
         ("```python\nx = 1\n", "page.md:1: this fence has no end"),
         ("<!-- skip: -->\n```python\nx = 1\n```", "page.md:2: say why it is left out"),
         ("Look:\n\n    x = 1\n", "page.md:3: indented code is run by nobody"),
+        ("> ```python\n> x = 1\n> ```", "page.md:1: code in a quote"),
+        (">     x = 1", "page.md:1: code in a quote"),
+        ("- ```python\n  x = 1\n  ```", "page.md:1: code behind a list's marker"),
+        ("a\n\n\tx = 1", "page.md:3: a tab"),
+        ("<pre>x = 1</pre>", "page.md:1: <pre> is run by nobody"),
+        ('```console title="a"\n$ true\n```', "page.md:1: what is typed becomes no file"),
+        ('```python\nx = 1\nprint("hello")  # -> goodbye\n```', "page.md:3: nobody compares this comment"),
     ],
-    ids=["no language", "unknown language", "no end", "no reason", "indented"],
+    ids=[
+        "no language",
+        "unknown language",
+        "no end",
+        "no reason",
+        "indented",
+        "quoted",
+        "indented in a quote",
+        "in a list",
+        "tab",
+        "pre",
+        "typed with a title",
+        "told",
+    ],
 )
 def test_a_page_that_cannot_be_read(read, text: str, said: str) -> None:
     with pytest.raises(Malformed, match=said):
@@ -69,6 +89,23 @@ def test_a_page_that_cannot_be_read(read, text: str, said: str) -> None:
         ("```console\n$ printf 'a\\nb\\n'\na\n```", "it said:\na\nb\n"),
         ("```console\n$ true\n$ ls nowhere\n```", r"page.md:3: .*\nended with exit status 2"),
         ("```console\n$ if\n```", "ended with exit status"),
+        ("```console\n$ false; true\n```", "ended with exit status 1"),
+        ("```console\n$ false | cat\n```", "ended with exit status 1"),
+        ("```console\n$ (false; true)\n```", "ended with exit status 1"),
+        ("```console\n$ echo $(false; echo a)\na\n```", "ended with exit status 1"),
+        ("```console\n$ for n in 1 0; do (exit $n); done\n```", "ended with exit status 1"),
+        ('```console\n$ false; true; echo "exit $?"\nexit 0\n```', "ended with exit status 1"),
+        ("```console\n$ false && true; true\n```", "hides what fails before ';'"),
+        ("```console\n$ ! true; true\n```", "hides what fails before ';'"),
+        ("```console\n$ false &\n```", "what is no worker or server"),
+        ('```console\n$ false; echo "exit $?"\n```', "show which status"),
+        ("```console\n$ echo a\n...\n```", "proves nothing"),
+        ('```python title="a.py"\nfrom penstock import Penstok\n```', "page.md:2: nothing runs .*Penstok"),
+        (
+            '```python title="a.py"\nimport gone\n```\n\n```python title="a.py"\nx = 1\n```',
+            "page.md:2: nothing runs .*gone",
+        ),
+        ('```python title="a/b.py"\nimport gone\n```', "page.md:2: nothing runs .*gone"),
         ("```console\na\n```", "nothing runs here that could say this"),
         ("```console\n$ pip install penstock[sqlite]\n```", "penstock has no extra sqlite"),
         ("```toml\na = \n```", "this is no toml"),
@@ -103,6 +140,25 @@ def test_a_worker_that_does_not_start(read) -> None:
         read("```console\n$ penstock -A tasks worker\n```")
 
 
+def test_a_worker_that_is_killed_in_mid_page(read) -> None:
+    typed = "```console\n$ penstock -A tasks worker\n```\n\n```python\n{}\n```"
+    kill = (
+        "import os, pathlib, signal, time\nfrom tasks import app\npid = app.workers()[0].pid\n"
+        "os.kill(pid, signal.SIGKILL)\nwhile pathlib.Path(f'/proc/{pid}').exists():\n    time.sleep(0.01)"
+    )
+    with pytest.raises(Failed, match=r"(?s)at the page's end: .*worker\nhas ended, and nobody asked it to"):
+        read(TASKS + typed.replace("{}", kill))
+
+
+def test_a_worker_put_behind_that_ends_behind_the_page(read) -> None:
+    typed = (
+        '$ penstock -A tasks worker & echo "$!" >pid\n$ kill -KILL "$(cat pid)"\n'
+        '$ until ! kill -0 "$(cat pid)"; do sleep 0.1; done\n'
+    )
+    with pytest.raises(Failed, match=r"'&' puts this behind; wait for its number"):
+        read(TASKS + f"```console\n{typed}```")
+
+
 def test_what_is_right_passes(read) -> None:
     read(
         dedent(
@@ -132,7 +188,7 @@ def test_what_is_right_passes(read) -> None:
             $ echo "$WORD" \\
                  "$(basename "$PWD")"; false; echo "exit $?"
             hello inner
-            ...
+            exit 1
             $ ls nowhere || echo port 8000
             ls: cannot access ...
             port 8000

@@ -16,6 +16,7 @@ import pytest
 
 import penstock
 from penstock import errors
+from penstock.settings import KNOWN
 from tests.docs.page import ROOT
 
 # What a browser fetches by itself, as opposed to a link that a reader follows.
@@ -95,6 +96,12 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert missing == {"__version__", "INJECTED"}
     assert "::: penstock.errors" in reference
     assert all(name in reference for name in missing)
+
+
+def test_every_setting_is_on_its_page() -> None:
+    table = (ROOT / "docs/reference/settings.md").read_text().split("```")[1]
+    rows = [line.split()[0] for line in table.splitlines() if line and not line.startswith(("console", "$"))]
+    assert rows == ["setting", *KNOWN]
 
 
 def test_every_page_is_in_the_navigation() -> None:

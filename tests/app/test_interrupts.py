@@ -6,6 +6,7 @@ import fcntl
 import gc
 import inspect
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -164,3 +165,39 @@ def signalled(moment: int, task: Task[[int], None]) -> bool:
     finally:
         sys.settrace(before)
     return left <= 0
+
+
+_SIGNALLED = """
+import random, signal, sys, time
+from penstock import Penstock
+
+class Late(Exception):
+    pass
+
+def late(number, frame):
+    raise Late
+
+app = Penstock("t", broker=sys.argv[1])
+add = app.task(name="add")(lambda: None)
+taken = add.options(job_id="taken")
+taken.delay()
+signal.signal(signal.SIGALRM, late)
+until, interrupted = time.monotonic() + 2.0, 0
+while time.monotonic() < until:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(20e-6, 400e-6))
+        add.delay()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except Late:
+        interrupted += 1
+        assert not taken.delay().added, "the answer of another call"
+assert interrupted > 50, interrupted
+"""
+
+
+def test_signals_at_any_moment_neither_end_the_process_nor_mix_answers_up(redis_url: str) -> None:
+    """Also within C code of the driver, where no function is entered."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SIGNALLED, redis_url], capture_output=True, text=True, timeout=50
+    )
+    assert done.returncode == 0, done.stderr

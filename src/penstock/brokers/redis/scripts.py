@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from importlib import resources
+from threading import get_ident, main_thread
 from typing import Any, Final
 
 import hiredis
 
 Arg = bytes | str | int | float
+
+_TEXT: Final = frozenset({bytes, str})
 
 _hiredis: Any = hiredis
 # Its own types promise tuples of one.
@@ -46,7 +49,12 @@ class Command:
 
     def packed(self) -> bytes:
         """As it goes over the wire."""
-        return pack(self.args)
+        args = self.args
+        if get_ident() == main_thread().ident:
+            # hiredis 3.5 crashes the process where a signal's handler raises while it writes a number out. Handlers run
+            # on the main thread, which a worker does not talk to the server from.
+            args = tuple([arg if type(arg) in _TEXT else repr(arg) for arg in args])
+        return pack(args)
 
     def whole(self) -> Command:
         """The same without the hope that the server knows the script."""

@@ -8,8 +8,8 @@ import atexit
 # A first delay() at the interpreter's exit could not import it any more.
 import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import contextlib
+import inspect
 import logging
-import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -176,8 +176,8 @@ class Penstock(Declarations):
             return None
         if not self._warned_on_a_loop:
             self._warned_on_a_loop = True
-            log.warning("delay() was called on a running event loop and stops it for a round trip; use: await "
-                        "task.adelay(...), of a class task aperform_async(...) (said once)")  # fmt: skip
+            log.warning("%s() was called on a running event loop and stops it for a round trip; use: await "
+                        "task.adelay(...), of a class task aperform_async(...) (said once)", _typed())  # fmt: skip
         return _ON_A_LOOP_TIMEOUT_S
 
     async def aenqueue(self, jobs: Sequence[Job]) -> Sequence[Enqueued]:
@@ -362,6 +362,14 @@ _to_close: Final[weakref.WeakSet[Penstock]] = weakref.WeakSet()
 def _close_at_exit() -> None:
     for app in list(_to_close):
         app.close_at_exit()
+
+
+def _typed() -> str:
+    """The function of ours that code outside has called, as it is spelled there."""
+    frame, name = inspect.currentframe(), "delay"
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("penstock."):
+        frame, name = frame.f_back, frame.f_code.co_name
+    return name
 
 
 def _not_on_a_loop(name: str, twin: str) -> None:

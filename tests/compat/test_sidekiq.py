@@ -264,8 +264,10 @@ def test_a_run_knows_its_job(app: Penstock, working: Working) -> None:
     job = Which.perform_async()
     with working():
         assert job.result(timeout=WAIT_S) == (job.id, job.id, 1)
-    with pytest.raises(PenstockError, match="outside a job"):
-        _ = Which().jid
+    with pytest.raises(PenstockError, match=r"^Which\.jid was read outside a job: .* Which\.perform_async"):
+        Which.perform_inline()
+    with pytest.raises(PenstockError, match=r"^Which\.job was read outside a job"):
+        _ = Which().job
 
 
 def test_resources_are_injected(app: Penstock, working: Working) -> None:
@@ -281,8 +283,11 @@ def test_resources_are_injected(app: Penstock, working: Working) -> None:
     with working():
         assert [job.result(timeout=WAIT_S) for job in jobs] == [42, 52]
     assert Sync.perform_inline(2, n=3) == 5
+    assert Sync.perform_inline(2, 3) == 5
     with pytest.raises(InvalidArguments, match="a worker injects n"):
         Sync.perform_inline(2)
+    with pytest.raises(InvalidArguments, match="argument 'x': expected int, got str"):
+        Sync.perform_inline("2", n=3)  # type: ignore[arg-type]  # what is tested
     with pytest.raises(InvalidArguments, match="is injected; do not pass it"):
         Sync.perform_async(2, n=3)
 
@@ -301,6 +306,36 @@ def test_inline_runs_here_and_now(app: Penstock) -> None:
 
     assert Where.perform_inline() == threading.get_ident()
     assert anyio.run(run) == 7
+
+
+def test_inline_takes_what_the_queue_would(app: Penstock, email: type[Any]) -> None:
+    class Add(Job, app=app):
+        def perform(self, x: int, y: int = 1) -> int:
+            return x + y
+
+    assert (Add.perform_sync(1), Add.set(queue="bulk").perform_inline(1, y=2)) == (2, 3)
+    assert Add.set(queue="bulk").perform_sync(x=4) == 5
+    for inline in (Add.perform_inline, Add.perform_sync, Add.set(queue="bulk").perform_inline):
+        with pytest.raises(InvalidArguments, match="argument 'x': expected int, got str"):
+            inline("1")  # type: ignore[arg-type]  # what is tested
+        with pytest.raises(InvalidArguments, match="missing argument"):
+            inline()  # type: ignore[call-arg]  # what is tested
+
+
+@pytest.mark.parametrize("wait", [-5, -0.5, timedelta(days=-1)])
+def test_a_wait_that_is_over_is_none(email: type[Any], wait: float | timedelta) -> None:
+    assert email.perform_in(wait, 1, "a").status() is JobState.READY
+    assert email.set(wait=wait).perform_async(1, "a").status() is JobState.READY
+
+
+def test_a_call_on_a_loop_is_named_as_it_was_typed(
+    email: type[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def call() -> None:
+        email.perform_in(60, 1, "a")
+
+    anyio.run(call)
+    assert "perform_in() was called on a running event loop" in caplog.text
 
 
 def test_a_traceback_begins_in_perform(app: Penstock, working: Working) -> None:
@@ -386,6 +421,14 @@ def _options_in_the_body(app: Penstock) -> None:
         def perform(self) -> None: ...
 
 
+def _own_enqueue(app: Penstock) -> None:
+    class Mail(Job, app=app):
+        @classmethod
+        def perform_async(cls, *args: Any) -> Any: ...  # type: ignore[override]  # what is tested
+
+        def perform(self) -> None: ...
+
+
 def _retry(app: Penstock) -> None:
     class Mail(Job, app=app, retry=-1):
         def perform(self) -> None: ...
@@ -413,7 +456,9 @@ def _type(app: Penstock) -> None:
         (_celery, "class Mail: no option 'max_retries'; here that is retry=Retry(attempts=N + 1)"),
         (_options_in_the_body, ("class Mail: no sidekiq_options here; the options stand in the class line: "
                                "class Mail(Job, app=app, queue=..., retry=...)")),
-        (_retry, "class Mail: retry=-1: a number of retries from 0, True, False or a Retry"),
+        (_own_enqueue, ("class Mail: perform_async is the base's own and cannot be another; give yours another name and "
+                       "call perform_async from there")),
+        (_retry, "class Mail: retry=-1: a number of retries from 0 to 1,000,000, True, False or a Retry"),
         (_type, ("task mail: parameter 'what': a Penstock cannot be carried in JSON; pass its id, its parts, or a "
                 "dataclass, msgspec.Struct, attrs or pydantic model")),
     ],
@@ -431,13 +476,19 @@ def test_a_class_that_cannot_work_is_refused(
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda job: job.perform_in(-1, 1, "a"), "perform_in: -1 is not a duration from 0 s to 100 years"),
+        (lambda job: job.perform_in(float("-inf"), 1, "a"), "perform_in: -inf is not a duration from 0 s"),
+        (lambda job: job.set(wait="1"), "set(wait=...): seconds (a number) or a timedelta, not str"),
+        (lambda job: job.set(wait_until=60), "set(wait_until=...): 60 is no Unix timestamp; set(wait=...) takes"),
+        (lambda job: job.set(retry=10**30), "a number of retries from 0 to 1,000,000"),
+        (lambda job: job.set(priority=10), "priority=10: a whole number from 0 to 9"),
+        (lambda job: job.set(headers={"a": 1}), "set: headers are a mapping of strings"),
+        (lambda job: job.set(job_id="a").perform_bulk([(1, "a")]), "set(job_id=...) names one job; perform_bulk"),
         (lambda job: job.perform_in(1_800_000_000, 1, "a"), "is a Unix timestamp; perform_at takes those"),
         (lambda job: job.perform_at(60, 1, "a"), "is no Unix timestamp; perform_in takes seconds from now"),
         (lambda job: job.perform_at(1.8e12, 1, "a"), "is no Unix timestamp in seconds"),
         (lambda job: job.perform_at(float("nan"), 1, "a"), "is no Unix timestamp in seconds"),
         (lambda job: job.perform_at("now", 1, "a"), "an aware datetime or a Unix timestamp in seconds, not str"),
-        (lambda job: job.perform_at(datetime(2030, 1, 1), 1, "a"), "names no time zone"),  # noqa: DTZ001 - refused
+        (lambda job: job.perform_at(datetime(2030, 1, 1), 1, "a"), "perform_at: datetime.datetime(2030, 1, 1, 0, 0) names no"),  # noqa: DTZ001 - refused
         (lambda job: job.set(sync=True), "no option 'sync'; here that is perform_inline"),
         (lambda job: job.set(quee="x"), "no option 'quee'; did you mean 'queue'?"),
         (lambda job: job.set(countdown=3), "no option 'countdown'; here that is set(wait=SECONDS) or perform_in"),
@@ -459,6 +510,8 @@ def test_a_wrong_argument_fails_in_the_caller(email: type[Any]) -> None:
         email.perform_async("1", "a")
     with pytest.raises(InvalidArguments, match=r"^row 1: .* missing argument\(s\) email"):
         email.perform_bulk([(1, "a"), (2,)])
+    with pytest.raises(InvalidArguments, match=r"perform_bulk takes a tuple or a dict for each job, not int"):
+        email.perform_bulk([1])
 
 
 def test_none_says_nothing(email: type[Any]) -> None:

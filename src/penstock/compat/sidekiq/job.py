@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Coroutine, Iterable, Mapping
-from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from typing import Any, ClassVar, Final, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from penstock.compat.sidekiq.options import (
     CLASS_OPTIONS,
@@ -16,8 +16,8 @@ from penstock.compat.sidekiq.options import (
     refuse,
 )
 from penstock.compat.sidekiq.registration import registered
-from penstock.compat.sidekiq.setter import Row, Setter
-from penstock.errors import ConfigError
+from penstock.compat.sidekiq.setter import Row, Setter, run_here
+from penstock.errors import ConfigError, PenstockError
 from penstock.handle import JobHandle
 from penstock.runtime.run import CurrentJob, current_job
 from penstock.task import Task
@@ -65,6 +65,12 @@ class Job:
         for attribute, instead in SIDEKIQ_ATTRIBUTES.items():
             if attribute in vars(cls):
                 raise ConfigError(f"{where}: no {attribute} here; {instead.format(name=cls.__name__)}")
+        for name in _SPELLINGS:
+            if inspect.getattr_static(cls, name) is not vars(Job)[name]:
+                raise ConfigError(
+                    f"{where}: {name} is the base's own and cannot be another; give yours another name and call "
+                    f"{name} from there"
+                )
         cls._penstock_options = options
         perform = inspect.getattr_static(cls, "perform", None)
         if perform is None or getattr(perform, "__isabstractmethod__", False):
@@ -93,7 +99,7 @@ class Job:
         Raises:
             PenstockError: Outside a job.
         """
-        return current_job().id
+        return self._job_for("jid").id
 
     @property
     def job(self) -> CurrentJob:
@@ -102,7 +108,17 @@ class Job:
         Raises:
             PenstockError: Outside a job.
         """
-        return current_job()
+        return self._job_for("job")
+
+    def _job_for(self, attribute: str) -> CurrentJob:
+        try:
+            return current_job()
+        except PenstockError:
+            name = type(self).__name__
+            raise PenstockError(
+                f"{name}.{attribute} was read outside a job: perform_inline and a call of perform make none. Enqueue "
+                f"with {name}.perform_async(...) and let a worker run it, or do without {attribute} there"
+            ) from None
 
     # --- run or enqueue
 
@@ -110,10 +126,15 @@ class Job:
     def perform_inline(cls: type[Performs[P, R]], *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs ``perform`` of a new instance here and now; of an ``async def`` it gives the coroutine.
 
+        ``jid`` and ``job`` are not there then: no job is made.
+
         Raises:
-            InvalidArguments: A parameter that a worker would fill in from a resource was left out.
+            InvalidArguments: The arguments do not fit ``perform``, or one that a worker would inject was left out.
+            PayloadTooLarge: They could not be enqueued.
         """
-        return cast("R", _task_of(cls)(*args, **kwargs))
+        return cast("R", run_here(_task_of(cls), args, kwargs))
+
+    perform_sync = perform_inline
 
     @overload
     @classmethod
@@ -260,6 +281,10 @@ class Job:
         """
         return Setter(_task_of(cls)).set(**options)
 
+
+_SPELLINGS: Final = tuple(
+    name for name, value in vars(Job).items() if isinstance(value, classmethod) and name[0] != "_"
+)
 
 Worker = Job
 """``Job`` under its older name."""

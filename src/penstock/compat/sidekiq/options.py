@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypedDict
 
 from penstock.app import Penstock
-from penstock.core.options import seconds
+from penstock.core.options import MAX_DURATION_S, seconds
+from penstock.core.options import moment as check_moment
 from penstock.core.retry import Retry
 from penstock.core.spec import TASK_OPTIONS, DeliveryName, LaneName, refuse_option
 from penstock.errors import ConfigError
@@ -16,6 +17,8 @@ Interval = float | timedelta
 When = datetime | float
 
 _RETRIES: Final = 25
+# With the longest wait between two of them, a hundred retries take 250 days; more than this is a slip of the pen.
+_MOST_RETRIES: Final = 1_000_000
 # Below, a number is meant as seconds from now; above, as milliseconds. From 2001 to 5138.
 _FIRST_TIMESTAMP: Final = 1_000_000_000
 _LAST_TIMESTAMP: Final = 100_000_000_000
@@ -140,8 +143,10 @@ def policy(where: str, retry: Retry | int | bool) -> Retry:
 def _runs(where: str, retry: int | bool) -> int:
     if isinstance(retry, bool):
         return 1 + _RETRIES if retry else 1
-    if not isinstance(retry, int) or retry < 0:
-        raise ConfigError(f"{where}: retry={retry!r}: a number of retries from 0, True, False or a Retry")
+    if not isinstance(retry, int) or not 0 <= retry <= _MOST_RETRIES:
+        raise ConfigError(
+            f"{where}: retry={retry!r}: a number of retries from 0 to {_MOST_RETRIES:,}, True, False or a Retry"
+        )
     return 1 + retry
 
 
@@ -150,41 +155,48 @@ def _call_policy(retry: Retry | int | bool) -> Retry | int:
     return retry if isinstance(retry, Retry) else _runs("set", retry)
 
 
-def interval(value: Interval) -> float:
-    """What ``perform_in`` takes, in seconds.
+def interval(value: Interval, what: str = "perform_in") -> float:
+    """What ``perform_in`` takes, in seconds; one that is over is none, as in Sidekiq: the job is due at once.
 
     Raises:
         ConfigError: It is no duration, or a Unix timestamp.
     """
-    interval_s = seconds("perform_in", value)
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, int | float) and -MAX_DURATION_S <= value < 0:
+        return 0.0
+    interval_s = seconds(what, value)
     if interval_s >= _FIRST_TIMESTAMP:
-        raise ConfigError(f"perform_in: {value!r} s is a Unix timestamp; perform_at takes those")
+        instead = "perform_at" if what == "perform_in" else "set(wait_until=...)"
+        raise ConfigError(f"{what}: {value!r} s is a Unix timestamp; {instead} takes those")
     return interval_s
 
 
-def moment(value: When) -> datetime:
+def moment(value: When, what: str = "perform_at") -> datetime:
     """What ``perform_at`` takes, as a datetime.
 
     Raises:
         ConfigError: It is neither a datetime nor a Unix timestamp in seconds.
     """
     if isinstance(value, datetime):
+        check_moment(what, value)
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(
-            f"perform_at: an aware datetime or a Unix timestamp in seconds, not {type(value).__name__}"
+            f"{what}: an aware datetime or a Unix timestamp in seconds, not {type(value).__name__}"
         )
     if value < _FIRST_TIMESTAMP:
-        raise ConfigError(f"perform_at: {value!r} is no Unix timestamp; perform_in takes seconds from now")
+        instead = "perform_in" if what == "perform_at" else "set(wait=...)"
+        raise ConfigError(f"{what}: {value!r} is no Unix timestamp; {instead} takes seconds from now")
     if not value < _LAST_TIMESTAMP:  # no comparison holds for NaN
-        raise ConfigError(f"perform_at: {value!r} is no Unix timestamp in seconds")
+        raise ConfigError(f"{what}: {value!r} is no Unix timestamp in seconds")
     return datetime.fromtimestamp(value, UTC)
 
 
 _SET_VALUES: Final[Mapping[str, Callable[[Any], Any]]] = {
     "retry": _call_policy,
-    "wait": interval,
-    "wait_until": moment,
+    "wait": lambda value: interval(value, "set(wait=...)"),
+    "wait_until": lambda value: moment(value, "set(wait_until=...)"),
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, ParamSpec, TypeVar, Unpack
+import contextlib
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, ParamSpec, TypeVar, Unpack
 
 from penstock.compat.sidekiq.options import Interval, SetOptions, When, call_options, interval, moment
+from penstock.errors import ConfigError, InvalidArguments, PayloadTooLarge
 from penstock.handle import JobHandle
 from penstock.task import Task
 
@@ -13,6 +15,41 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Row = Sequence[Any] | Mapping[str, Any]
+
+
+_WORDS: Final = (("options(", "set("), ("options:", "set:"), ("delay_many", "perform_bulk"))
+
+
+@contextlib.contextmanager
+def _own_words() -> Generator[None]:
+    """What functions' callers are told, in the words that a class task's caller has typed."""
+    try:
+        yield
+    except (ConfigError, InvalidArguments, PayloadTooLarge) as error:
+        text = str(error)
+        for theirs, ours in _WORDS:
+            text = text.replace(theirs, ours)
+        if text == str(error):
+            raise
+        raise type(error)(text) from None
+
+
+def run_here(task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Runs a task's function, once its arguments have passed what an enqueued call's do.
+
+    Raises:
+        InvalidArguments: They do not fit, or one is missing that a worker would inject.
+        PayloadTooLarge: They could not be enqueued.
+    """
+    injected = task.spec.arguments.injected
+    carried = dict(kwargs)
+    positional = args
+    if injected:
+        names = list(task.spec.arguments.signature.parameters)
+        positional = args[: min(map(names.index, injected))]
+        carried = {name: value for name, value in kwargs.items() if name not in injected}
+    task.job(positional, carried)
+    return task(*args, **kwargs)
 
 
 class Setter(Generic[P, R]):
@@ -26,6 +63,12 @@ class Setter(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Setter {self._task.name}>"
+
+    def perform_inline(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Runs ``perform`` here and now; see ``Job.perform_inline``. What ``set`` was given has no effect on that."""
+        return run_here(self._task, args, kwargs)
+
+    perform_sync = perform_inline
 
     def perform_async(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Enqueues a call; see ``Job.perform_async``."""
@@ -53,15 +96,18 @@ class Setter(Generic[P, R]):
 
     def perform_bulk(self, rows: Iterable[Row]) -> list[JobHandle[R]]:
         """Enqueues a call for each row; see ``Job.perform_bulk``."""
-        return self._task.delay_many(rows)
+        with _own_words():
+            return self._task.delay_many(rows)
 
     async def aperform_bulk(self, rows: Iterable[Row]) -> list[JobHandle[R]]:
         """``perform_bulk`` for async callers."""
-        return await self._task.adelay_many(rows)
+        with _own_words():
+            return await self._task.adelay_many(rows)
 
     def set(self, **options: Unpack[SetOptions]) -> Setter[P, R]:
         """A copy with more options; see ``Job.set``."""
-        return Setter(self._task.options(**call_options(f"set of {self._task.name}", options)))
+        with _own_words():
+            return Setter(self._task.options(**call_options(f"set of {self._task.name}", options)))
 
     def _after(self, wait: Interval) -> Task[P, R, Any]:
         return self._task.options(countdown=interval(wait))

@@ -8,8 +8,8 @@ import atexit
 # A first delay() at the interpreter's exit could not import it any more.
 import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import contextlib
-import inspect
 import logging
+import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -366,10 +366,10 @@ def _close_at_exit() -> None:
 
 def _typed() -> str:
     """The function of ours that code outside has called, as it is spelled there."""
-    frame, name = inspect.currentframe(), "delay"
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith("penstock."):
-        frame, name = frame.f_back, frame.f_code.co_name
-    return name
+    frame = sys._getframe()  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back is not None and str(frame.f_back.f_globals.get("__name__")).startswith("penstock."):
+        frame = frame.f_back
+    return frame.f_code.co_name
 
 
 def _not_on_a_loop(name: str, twin: str) -> None:

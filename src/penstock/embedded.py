@@ -36,6 +36,10 @@ T = TypeVar("T")
 log: logging.Logger = logging.getLogger("penstock.worker")
 
 
+# What brokers were warned about in this process, by their address.
+_said: set[tuple[str, str]] = set()
+
+
 class EmbeddedWorker:
     """A worker in this process, until the block that ``app.worker()`` began is left.
 
@@ -265,6 +269,13 @@ class _Guest(Worker):
 
     def _begin_to_close(self) -> None:
         self._closing = self._host.create_task(self._close(), name="penstock-embedded")
+
+    def _warn(self, line: str) -> None:
+        """Once for each broker: a process may enter many such blocks."""
+        said = (self._app.address.shown(), line)
+        if said not in _said:
+            _said.add(said)
+            super()._warn(line)
 
     async def _open(self, broker: Broker) -> bool:
         return await self._in_time(super()._open(broker))

@@ -12,6 +12,7 @@ import penstock.cli
 from penstock import __version__
 from penstock.cli.program import COMMANDS
 from tests.cli.shell import PENSTOCK, Shell
+from tests.servers import free_port
 
 
 def test_help_shows_every_command(plain: Shell) -> None:
@@ -76,7 +77,7 @@ def test_nothing_said_is_answered_with_help(plain: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["wokrer"], "No such command 'wokrer'"),
+        (["wokrer"], "no command 'wokrer'; did you mean worker?"),
         (["worker", "--relaod", "tasks"], "No such option '--relaod'"),
         (["-A", "tasks", "worker", "other"], "two applications are named: -A tasks and other"),
         (["-A"], "Option '-A' requires an argument"),
@@ -108,3 +109,33 @@ def test_a_reader_that_goes_away_is_no_traceback(plain: Shell) -> None:
         text=True,
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("wrker", "did you mean worker?"),
+        ("beat", "each worker sees to what is due later"),
+        ("xyzzy", "'xyzzy' (see"),
+    ],
+)
+def test_a_command_that_is_none_gets_a_guess(plain: Shell, typed: str, said: str) -> None:
+    answer = plain(typed)
+    assert answer.code == 2
+    assert answer.err.startswith(f"penstock: no command {typed!r}")
+    assert said in answer.err
+
+
+@pytest.mark.parametrize("names", ["a,,b", "a,", ",a"])
+def test_an_empty_name_of_a_queue_is_refused(plain: Shell, names: str) -> None:
+    answer = plain("-A", "tasks", "worker", "-Q", names)
+    assert answer.code == 2
+    assert "is empty; write -Q mail,default" in answer.err
+
+
+def test_a_broker_that_is_not_there_says_where_its_url_came_from(plain: Shell) -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    answer = plain("queues", PENSTOCK_BROKER_URL=url)
+    assert answer.code == 3
+    assert "is it running? The URL comes from PENSTOCK_BROKER_URL" in answer.err
+    assert "is it running? The URL comes from -b" in plain("queues", "-b", url).err

@@ -12,7 +12,7 @@ from penstock.errors import ConfigError
     ("text", "names", "weights"),
     [
         ("mail", ["mail"], None),
-        (" mail, default,,mail ", ["mail", "default"], None),
+        (" mail, default,mail ", ["mail", "default"], None),
         ("mail=3,default=1", ["mail", "default"], [3, 1]),
         ("mail=3,default", ["mail", "default"], [3, 1]),
         ("default,mail = 1000 ,a-b.c=1", ["default", "mail", "a-b.c"], [1, 1000, 1]),

@@ -23,6 +23,7 @@ from penstock import (
     Penstock,
     PenstockError,
 )
+from penstock.brokers.memory.broker import MemoryBroker
 from penstock.ids import new_id
 from tests.runtime import children_app
 from tests.runtime.conftest import WITHIN_S, Doorbell
@@ -361,3 +362,18 @@ async def test_a_task_that_nobody_knows_is_told(caplog: pytest.LogCaptureFixture
                 await asyncio.sleep(0.01)
     assert "no task 'nobody' here" in caplog.text
     await app.aclose()
+
+
+async def test_what_the_broker_warns_about_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def warns(_broker: MemoryBroker) -> list[str]:  # as a server does that keeps nothing on disk
+        return ["it forgets"]
+
+    monkeypatch.setattr(MemoryBroker, "open", warns)
+    app = Penstock("warned", broker=f"memory://{new_id()}")
+    for _ in range(2):
+        async with app.worker():
+            pass
+    await app.aclose()
+    assert [record.getMessage() for record in caplog.records].count("it forgets") == 1

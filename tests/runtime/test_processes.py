@@ -77,6 +77,7 @@ def test_a_second_signal_is_at_once(start: Start, client: Penstock, bell: Doorbe
     bell.wait("begun")
     process.signal(signal.SIGINT)
     process.wait_for("stopping: running jobs have 600 s")
+    process.wait_for(r"waiting up to 600 s for 1 job\(s\)")
     process.signal(signal.SIGINT)
     assert process.wait(WITHIN_S) == 4
     assert job.status() is JobState.READY

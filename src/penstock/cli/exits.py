@@ -33,7 +33,7 @@ def ended(target: Target, action: Callable[[], object]) -> int:
         print("penstock: stopped", file=sys.stderr)
         return Exit.FAILED
     except Exception as error:  # whatever it is, a person reads one line
-        return report(error, debug=target.debug)
+        return report(error, debug=target.debug, advice=_whence(target) if _not_there(error) else "")
     return code if isinstance(code, int) else Exit.DONE
 
 
@@ -41,14 +41,28 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def report(error: Exception, *, debug: bool) -> Exit:
+def _not_there(error: Exception) -> bool:
+    return isinstance(error, BrokerUnavailable) and "not reached" in str(error)
+
+
+def _whence(target: Target) -> str:
+    """Where the URL of a broker that is not there came from."""
+    try:
+        source = next(each.source for each in target.settings().all() if each.name == "broker_url")
+    except PenstockError:  # what is said already is what matters
+        return ""
+    source = {"command line": "-b", "code": "the code: Penstock(broker=...)"}.get(source, source)
+    return f" The URL comes from {source}"
+
+
+def report(error: Exception, *, debug: bool, advice: str = "") -> Exit:
     """Says on standard error what went wrong: one line, or the traceback where ``debug``; returns the exit code."""
     if debug:
         import traceback
 
         traceback.print_exception(error)
     elif isinstance(error, PenstockError):
-        print(f"penstock: {one_line(str(error))}", file=sys.stderr)
+        print(f"penstock: {one_line(str(error))}{advice}", file=sys.stderr)
     else:
         # The text of an error that nobody foresaw may hold anything, so only its type is shown.
         where = error.__traceback__

@@ -54,6 +54,14 @@ class _Commands(click.Group):
         command.name = cmd_name
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            raise click.UsageError(f"no command {name!r}{_guess(name)}", ctx)
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names from the table, its own options otherwise: completing imports no command but the one that is typed."""
         from click.shell_completion import CompletionItem
@@ -69,6 +77,15 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _guess(name: str) -> str:
+    if name == "beat":
+        return "; none is needed: each worker sees to what is due later, and cron may run penstock enqueue"
+    from difflib import get_close_matches  # only who mistypes pays for it
+
+    near = get_close_matches(name, COMMANDS, 1, 0.6)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 @click.group(

@@ -62,6 +62,10 @@ def run(target: Target) -> int:
     settings = worker_settings(app, burst=burst)
     settings.command_line = target.command_line
     settings.supervised = supervised
+    if reloader:
+        from penstock.cli.reloading import GRACE_S
+
+        settings.grace_s = min(settings.grace_s, GRACE_S)
     if not supervised:
         say_hello(app, settings)
         warn_unused(app, settings.queues)
@@ -182,6 +186,8 @@ def run_processes(app: Penstock, settings: WorkerSettings) -> int:
     from penstock.runtime.supervisor import run
 
     argv = [sys.executable, "-m", "penstock", *sys.argv[1:], "--processes", "1"]
+    if settings.grace_s != app.settings["grace"]:  # under --reload
+        argv += ["--grace", f"{settings.grace_s:g}"]
     processes: int = app.settings["processes"]
     return run(
         argv,

@@ -43,9 +43,13 @@ def read_queue_list(given: str | Iterable[str], where: str = "-Q ") -> QueueList
         text = given if isinstance(given, str) else ",".join(given)
     except TypeError:
         raise ConfigError(f"{where}{given!r}: names as text, such as 'mail' or 'mail=3'") from None
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
+    parts = [part.strip() for part in text.split(",")]
+    if not any(parts):
         raise ConfigError(f"{where}{text!r} names no queue")
+    if not all(parts):
+        raise ConfigError(
+            f"{where}{text!r}: a name between two commas, or at an end, is empty; write {where}mail,default"
+        )
     if "=" not in text:
         return QueueList(list(dict.fromkeys(map(check_queue_name, parts))))
     weights: dict[str, int] = {}

@@ -393,6 +393,9 @@ class Engine:
     async def _running_have_ended(self) -> None:
         hurry = self._stopping.hurry
         mono_until = time.monotonic() + self._stopping.grace_s
+        if self._executor.load and not hurry.is_set():
+            most = "" if self._stopping.grace_s == math.inf else f" up to {self._stopping.grace_s:g} s"
+            log.info("waiting%s for %d job(s)", most, self._executor.load)
         while self._executor.load and time.monotonic() < mono_until and not hurry.is_set():
             # Who may take all the time there is would take it for ever.
             if mono_until == math.inf and self._executor.stuck() == self._executor.load:

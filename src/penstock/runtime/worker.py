@@ -338,13 +338,17 @@ class Worker:
                 await either(self._stopping.begun.wait(), wait_s)
                 continue
             for line in warnings:
-                log.warning("%s", line)
+                self._warn(line)
             if warnings and self._settings.strict:
                 raise BrokerMisconfigured(
                     f"PENSTOCK_STRICT is set and the broker warns: {'; '.join(warnings)}"
                 )
             return True
         return False
+
+    def _warn(self, line: str) -> None:
+        """Says what the broker warns about."""
+        log.warning("%s", line)
 
     async def _consumer(self, broker: Broker) -> Consumer | None:
         """The claim on the jobs; None when stopped meanwhile."""

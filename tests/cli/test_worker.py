@@ -186,7 +186,7 @@ def test_a_second_signal_stops_at_once(shell: Shell) -> None:
 def test_a_stack_is_printed_on_sigusr1(shell: Shell) -> None:
     with shell.worker() as worker:
         worker.send(signal.SIGUSR1)
-        worker.wait_for("--- thread MainThread")
+        worker.wait_for("--- idle: MainThread, ")
         assert worker.end() == 0
 
 

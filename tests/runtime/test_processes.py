@@ -109,9 +109,8 @@ def test_stacks_by_a_signal(start: Start, client: Penstock, bell: Doorbell) -> N
     send(client, tasks.waits, "a")
     bell.wait("begun")
     process.signal(signal.SIGUSR1)
-    process.wait_for("--- thread penstock-io")
     process.wait_for("--- thread penstock-thread-1")
-    process.wait_for("--- task penstock-fetch")
+    process.wait_for("--- idle: .*penstock-fetch")
     process.signal(signal.SIGTERM)
     assert process.wait(WITHIN_S) == 0
 

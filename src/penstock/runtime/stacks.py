@@ -7,21 +7,70 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+_OURS: Final = str(Path(__file__).parents[1])
+_PYTHON: Final = (str(Path(threading.__file__).parent), sys.prefix)
+# Functions, and parts of lines, in which a thread or a task that has nothing to do stands.
+_WAITS: Final = frozenset({"wait", "select", "get", "_worker", "poll"})
+_WAITING: Final = (".get()", ".wait(", ".acquire(", "run_until_complete(", "await ", "extract_stack(frame)")
 
 
 def every_stack(loops: Sequence[asyncio.AbstractEventLoop]) -> str:
-    """The stacks of all threads, and of the tasks of these loops. Names and lines only: no arguments, no values."""
+    """The stacks of all threads, and of the tasks of these loops: users' code first, who idles in one line at the end.
+
+    Names and lines only: no arguments, no values.
+    """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    parts: list[str] = []
+    users: list[str] = []
+    ours: list[str] = []
+    idle: list[str] = []
     for ident, frame in sys._current_frames().items():  # pyright: ignore[reportPrivateUsage]
-        parts.append(
-            f"--- thread {names.get(ident, '?')} ({ident})\n{''.join(traceback.format_stack(frame))}"
-        )
+        frames: list[traceback.FrameSummary] = traceback.extract_stack(frame)
+        name = names.get(ident, "?")
+        _sort(f"--- thread {name} ({ident})", name, frames, (users, ours, idle))
     for loop in loops:
         for task in _tasks(loop):
-            where = "".join("".join(traceback.format_stack(frame)) for frame in task.get_stack(limit=8))
-            parts.append(f"--- task {task.get_name()}\n{where}")
-    return "\n".join(parts)
+            frames = _frames_of(task)
+            _sort(f"--- task {task.get_name()}", f"task {task.get_name()}", frames, (users, ours, idle))
+    waiting = [f"--- idle: {', '.join(sorted(idle))}\n"] if idle else []
+    return "\n".join([*users, *ours, *waiting])
+
+
+def _sort(
+    title: str, name: str, frames: list[traceback.FrameSummary], into: tuple[list[str], list[str], list[str]]
+) -> None:
+    users, ours, idle = into
+    # How the interpreter came to where the work begins says nothing.
+    first = next((n for n, frame in enumerate(frames) if not _is_known(frame.filename)), None)
+    text = f"{title}\n{''.join(traceback.format_list(frames[first or 0 :]))}"
+    if first is not None:
+        users.append(text)
+    elif not frames or _is_waiting(frames[-1]):
+        idle.append(name)
+    else:
+        ours.append(text)
+
+
+def _is_known(filename: str) -> bool:
+    """Whether a file is ours or Python's; what is installed may be what a user's job waits in."""
+    return filename.startswith(("<", _OURS)) or (filename.startswith(_PYTHON) and "-packages" not in filename)
+
+
+def _frames_of(task: asyncio.Task[object]) -> list[traceback.FrameSummary]:
+    """Down to where it waits; ``get_stack`` of a task that waits knows its outermost coroutine alone."""
+    frames: list[traceback.FrameSummary] = []
+    step: Any = task.get_coro()
+    while (frame := getattr(step, "cr_frame", None)) is not None:
+        frames += traceback.extract_stack(frame, 1)
+        step = step.cr_await
+    return frames
+
+
+def _is_waiting(frame: traceback.FrameSummary) -> bool:
+    """Whether a thread without users' code stands where one waits for work."""
+    return frame.name in _WAITS or any(word in (frame.line or "") for word in _WAITING)
 
 
 def _tasks(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[object]]:

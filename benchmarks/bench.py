@@ -196,6 +196,10 @@ def _flush(url: str) -> None:
         client.execute_command("FLUSHALL", "SYNC")
         if client.config_get("appendonly")["appendonly"] == "yes":
             # Else the file grows from run to run, and is rewritten in the middle of one.
+            client.config_set("auto-aof-rewrite-percentage", 0)
+            until(
+                lambda: not _rewriting(client.info("persistence")), 60.0
+            )  # one that the server began by itself
             client.bgrewriteaof()
             until(lambda: not _rewriting(client.info("persistence")), 60.0)
 

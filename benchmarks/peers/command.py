@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import redis
+
 from benchmarks import bench, report
 from benchmarks.bench import Place, Plan, say
 from benchmarks.children import ROOT, RunFailed
@@ -55,7 +57,7 @@ class Measuring:
             return
         try:
             told = self._drain(turn) if turn.case.kind in KINDS else self._enqueue(turn)
-        except (RunFailed, OSError) as error:
+        except (RunFailed, OSError, redis.RedisError) as error:
             self._results.failed[turn.case] = str(error)
             told = f"FAILED: {error}"
         say(f"  {turn.case.kind:6} {turn.case.durability:9} {turn.peer.name}, {turn.case.setting}: {told}")

@@ -1,7 +1,8 @@
 """What all tests share: servers of their own, and settings of the tools that hold everywhere.
 
-Redis, for any test: ``redis_url`` (emptied before each test, the server shared by the tests of one process). For a
-test that stops, kills or configures its server: ``start_redis``, which makes servers for this test alone.
+``broker_url`` is an empty broker of each kind in turn. Redis, for any test: ``redis_url`` (emptied before each test,
+the server shared by the tests of one process). For a test that stops, kills or configures its server: ``start_redis``,
+which makes servers for this test alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import redis
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 
+from penstock.ids import new_id
 from tests.servers import RedisServer, redis_program
 
 # Timings are not tests: a deadline for each example fails on a busy machine and proves nothing.
@@ -53,6 +55,18 @@ def redis_url(_shared_redis_url: str) -> str:
     with redis.Redis.from_url(_shared_redis_url) as client:
         client.flushdb()
     return _shared_redis_url
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A broker that nobody else uses, of each kind in turn."""
+    match request.param:
+        case "memory":
+            return f"memory://{new_id()}"
+        case "sqlite":
+            return f"sqlite:///{tmp_path}/jobs.db"
+        case _:
+            return str(request.getfixturevalue("redis_url"))
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ import redis
 
 import penstock
 from penstock import Penstock, producer
-from penstock.ids import new_id
 from penstock.task import Task
 
 # A signal's handler runs where a Python function begins, among other places.
@@ -29,16 +28,9 @@ class Interrupted(BaseException):
     """As KeyboardInterrupt, which pytest would take for itself."""
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Penstock]:
-    match request.param:
-        case "memory":
-            url = f"memory://{new_id()}"
-        case "sqlite":
-            url = f"sqlite:///{tmp_path}/jobs.db"
-        case _:
-            url = request.getfixturevalue("redis_url")
-    application = Penstock("test", broker=url)
+@pytest.fixture
+def app(broker_url: str) -> Iterator[Penstock]:
+    application = Penstock("test", broker=broker_url)
     yield application
     application.close()
 

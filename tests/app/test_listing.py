@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -17,16 +16,9 @@ from penstock.runtime.worker import Worker
 from penstock.runtime.worker_settings import WorkerSettings
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Penstock]:
-    match request.param:
-        case "memory":
-            url = f"memory://{new_id()}"
-        case "sqlite":
-            url = f"sqlite:///{tmp_path / 'jobs.db'}"
-        case _:
-            url = request.getfixturevalue("redis_url")
-    application = Penstock("listing", broker=url)
+@pytest.fixture
+def app(broker_url: str) -> Iterator[Penstock]:
+    application = Penstock("listing", broker=broker_url)
     yield application
     application.close()
 

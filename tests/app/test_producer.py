@@ -256,17 +256,10 @@ def test_slices_stream() -> None:
     assert taken == SLICE
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def app_on(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Penstock]:
+@pytest.fixture
+def app_on(broker_url: str) -> Iterator[Penstock]:
     """An application on each broker."""
-    match request.param:
-        case "memory":
-            url = f"memory://{new_id()}"
-        case "sqlite":
-            url = f"sqlite:///{tmp_path}/jobs.db"
-        case _:
-            url = request.getfixturevalue("redis_url")
-    application = Penstock("test", broker=url)
+    application = Penstock("test", broker=broker_url)
     yield application
     application.close()
 

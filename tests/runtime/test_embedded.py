@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -46,15 +45,9 @@ def no_signals() -> Iterator[None]:
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    match request.param:
-        case "memory":
-            return f"memory://{new_id()}"
-        case "sqlite":
-            return f"sqlite:///{tmp_path / 'jobs.db'}"
-        case _:
-            return str(request.getfixturevalue("redis_url"))
+@pytest.fixture
+def url(broker_url: str) -> str:
+    return broker_url
 
 
 def make_app(url: str) -> Penstock:

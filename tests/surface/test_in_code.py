@@ -43,17 +43,10 @@ pytestmark = pytest.mark.anyio
 ADDRESS = "someone@example.org"
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def app(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Penstock]:
+@pytest.fixture
+def app(broker_url: str) -> Iterator[Penstock]:
     """An application on each broker: one URL is all that differs."""
-    match request.param:
-        case "memory":
-            url = f"memory://{new_id()}"
-        case "sqlite":
-            url = f"sqlite:///{tmp_path}/jobs.db"
-        case _:
-            url = request.getfixturevalue("redis_url")
-    made = Penstock("tasks", broker=url)
+    made = Penstock("tasks", broker=broker_url)
     yield made
     made.close()
 

@@ -451,7 +451,7 @@ def test_orders_are_carried_out_and_answered(shell: Shell) -> None:
         said = shell("workers", id[:13], "quiet")
         assert (said.code, said.out) == (0, "quiet: takes nothing new\n")
         waiting = shell.enqueue("tasks.add", 1, 2)
-        assert "--- thread" in shell("workers", id, "dump").out
+        assert "--- idle: " in shell("workers", id, "dump").out
         assert shell.state(waiting) == "ready"
         assert shell("workers", id, "resume").out == "running\n"
         assert shell.result(waiting) == 3

@@ -76,8 +76,9 @@ def _effect_lines(effects: Path) -> Iterator[str]:
     if effects.exists():
         with effects.open() as lines:
             for line in lines:
-                if line.endswith("\n"):  # else somebody is just writing it
-                    yield line[:-1]
+                if not line.endswith("\n"):
+                    return  # somebody is just writing it; its rest would come as a line of its own
+                yield line[:-1]
 
 
 class Tally:

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import IntEnum, StrEnum
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from penstock import brokers
 from penstock.brokers.redis import open_blocking
 from penstock.brokers.redis.broker import RedisBroker
 from penstock.brokers.redis.enqueueing import SLICE_JOBS
+from penstock.brokers.redis.scripts import Command, pack
 from penstock.core.job import Job, JobError, Origin
 from penstock.core.lifecycle import JobState
 from penstock.core.settlement import (
@@ -286,3 +288,16 @@ def test_one_id_for_two_consumers_is_noticed(redis_url: str) -> None:
                 await broker.consumer([f"q{n}" for n in range(257)], window=1, lease_s=LEASE_S, card=card)
 
     asyncio.run(run())
+
+
+def test_a_command_is_packed_by_the_kind_of_its_arguments_not_by_their_class() -> None:
+    """On the main thread numbers are written out before the driver sees them."""
+
+    class Name(StrEnum):
+        MAIL = "mail"
+
+    class Priority(IntEnum):
+        HIGH = 9
+
+    packed = Command((b"SADD", Name.MAIL, Priority.HIGH, 0.5, True, "x")).packed()
+    assert packed == pack((b"SADD", "mail", 9, 0.5, 1, "x"))

@@ -12,11 +12,14 @@ import hiredis
 
 Arg = bytes | str | int | float
 
-_TEXT: Final = frozenset({bytes, str})
-
 _hiredis: Any = hiredis
 # Its own types promise tuples of one.
 pack: Final[Callable[[tuple[Arg, ...]], bytes]] = _hiredis.pack_command
+
+
+def _written(number: float) -> str:
+    """As the driver writes it, whatever class of numbers it is of."""
+    return int.__repr__(number) if isinstance(number, int) else float.__repr__(number)
 
 
 class Script:
@@ -53,7 +56,7 @@ class Command:
         if get_ident() == main_thread().ident:
             # hiredis 3.5 crashes the process where a signal's handler raises while it writes a number out. Handlers run
             # on the main thread, which a worker does not talk to the server from.
-            args = tuple([arg if type(arg) in _TEXT else repr(arg) for arg in args])
+            args = tuple([arg if isinstance(arg, (bytes, str)) else _written(arg) for arg in args])
         return pack(args)
 
     def whole(self) -> Command:

@@ -98,8 +98,8 @@ class _Wait:
 
     def get(self, patience_s: float) -> bool:
         """Whether the lock could be had in time."""
-        Thread(target=self._wait, name="penstock-sqlite-turn", daemon=True).start()
-        try:
+        try:  # an interrupt may come while the thread is started, too
+            Thread(target=self._wait, name="penstock-sqlite-turn", daemon=True).start()
             self._over.wait(patience_s)
         finally:  # an interrupted wait is given up too
             with self._deciding:

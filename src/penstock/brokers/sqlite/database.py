@@ -299,9 +299,12 @@ class Database:
         if log.exists() and log.stat().st_size > _LONGEST_LOG_BYTES:
             # Everybody waits meanwhile. Where somebody reads, the next round tries again.
             self.connection.set_busy_timeout(_TRIM_WAITS_MS)
-            with suppress(apsw.BusyError, apsw.LockedError):
-                self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            self.connection.set_busy_timeout(self._busy_ms)
+            try:
+                # What was written is committed: whatever keeps the log long is no failure of that.
+                with suppress(apsw.Error):
+                    self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            finally:
+                self.connection.set_busy_timeout(self._busy_ms)
 
     # What operations use
 

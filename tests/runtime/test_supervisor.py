@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock.runtime import engine, executor, process_lane, telling
-from penstock.runtime.supervisor import CLOSE_WITHIN_S
+from penstock.runtime.supervisor import CLOSE_WITHIN_S, Supervisor
 from tests.faults.processes import Process, gone
 from tests.runtime.conftest import WITHIN_S, Doorbell, wait_for
 
@@ -222,3 +222,31 @@ def test_its_workers_end_with_it(bell: Doorbell) -> None:
         pids = ready(bell)
         os.kill(process.pid, signal.SIGKILL)
         wait_for(lambda: all(gone(pid) for pid in pids))
+
+
+def test_a_worn_one_is_known_as_such_as_soon_as_it_says_so() -> None:
+    """Also when all are told to stop in that same turn: its jobs have no grace of their own, so it must be hurried."""
+
+    class Said:
+        wants_successor = ""
+        ready = True
+
+        def hear(self, data: bytes, mono_now: float) -> None:
+            self.wants_successor = "has done enough"
+
+        def wait_s(self, mono_now: float) -> float:
+            return 1.0
+
+        def due(self, mono_now: float) -> bool:
+            return False
+
+    supervisor = Supervisor(["x"], 1, grace_s=1.0, connect=lambda *_: pytest.fail("connects"))
+    (slot,) = supervisor._slots
+    bell, ring = os.pipe()
+    slot.reading, writing = os.pipe()
+    slot.pid, slot.ward = os.getpid(), Said()  # type: ignore[assignment]
+    os.write(writing, b"worn")
+    supervisor._wait(bell)
+    assert slot.worn
+    for file in (bell, ring, slot.reading, writing):
+        os.close(file)

@@ -172,6 +172,8 @@ class Supervisor:
             if slot is not None and slot.ward is not None:
                 if data:
                     slot.ward.hear(data, monotonic())
+                    # At once, also while all stop: it lets its jobs end until somebody hurries it.
+                    slot.worn = slot.worn or bool(slot.ward.wants_successor)
                 else:
                     self._close(slot)
                     slot.ward.let_go()

@@ -46,6 +46,9 @@ def test_its_parts_may_be_given_and_the_message_says_where() -> None:
 def test_what_names_no_queue_or_one_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match="-Q ', ,' names no queue"):
         read_queue_list(", ,")
+    for wrong in ("mail,", ",mail", "mail,,default", "mail=3, ,default"):
+        with pytest.raises(ConfigError, match="a name between two commas, or at an end, is empty"):
+            read_queue_list(wrong)
     with pytest.raises(ConfigError, match="'mail' is named twice; give it one weight"):
         read_queue_list("mail=3,default,mail=2")
     for wrong in ("ma il", "ma il=3", "=3", "mail=3,=1"):

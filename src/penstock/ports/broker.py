@@ -266,7 +266,12 @@ class BlockingProducer(Protocol):
     answer_s: float
 
     def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
-        """As ``Broker.enqueue``."""
+        """As ``Broker.enqueue``.
+
+        Raises:
+            ConfigError: It came in the middle of another producer's call on the same thread, as the handler of a signal
+                may, and would wait for what that call holds.
+        """
         ...
 
     def begin(self, jobs: Sequence[Job], origin: Origin) -> Callable[[], Sequence[Enqueued]]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, active_count
 
 import pytest
 
@@ -94,3 +94,32 @@ def test_who_is_in_line_and_gives_up_lets_the_line_go_on(
     holder.go()
     assert waiting.inside.wait(30)
     waiting.go()
+
+
+@pytest.mark.parametrize("of_first_lock", [False, True])
+def test_who_comes_again_and_again_has_one_place_in_line(gates: list[Turnstile], of_first_lock: bool) -> None:
+    stopped, patient, producer = gates
+    producer.patience_s = 0.01
+    holder = Stand(stopped)
+    assert holder.inside.wait(30)
+    if of_first_lock:
+        waiting = Stand(patient)
+        assert not waiting.inside.wait(0.05)
+    producer.enter()
+    producer.leave()
+    before = active_count()
+    for _ in range(20):
+        producer.enter()
+        producer.leave()
+    assert active_count() == before
+    holder.go()
+    if of_first_lock:
+        assert waiting.inside.wait(30)
+        waiting.go()
+    producer.patience_s = 30.0
+    producer.enter()
+    behind = Stand(stopped)
+    assert not behind.inside.wait(0.05)  # it is held, though an earlier wait for it was given up
+    producer.leave()
+    assert behind.inside.wait(30)
+    behind.go()

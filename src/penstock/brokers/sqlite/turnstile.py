@@ -41,6 +41,8 @@ class Turnstile:
         self._paths = tuple(Path(f"{database}-{name}") for name in ("turn", "write"))
         self._files: list[int] = []
         self._patient = patient
+        # By file: waits that were given up and are still in line. The next one takes its place there.
+        self._waits: dict[int, _Wait] = {}
 
     def open(self, like: os.stat_result) -> None:
         """Opens the files, and makes them where they are not there, for those who may use the file ``like``."""
@@ -68,19 +70,27 @@ class Turnstile:
                 fcntl.flock(write, fcntl.LOCK_UN)
 
     def _lock(self, file: int) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not self._patient:
-                return _Wait(file).get(self.patience_s)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        return True
+        wait = self._waits.pop(file, None)
+        if wait is None or not wait.again():
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if self._patient:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    return True
+            wait = _Wait(file)
+        got = wait.get(self.patience_s)
+        if not got:  # an interrupted one is not used again: its thread may never have been started
+            self._waits[file] = wait
+        return got
 
     def close(self) -> None:
         """Closes the files; what this connection has locked is free. Safe to call twice."""
         for file in self._files:
             os.close(file)
         self._files.clear()
+        self._waits.clear()
 
 
 class _Wait:
@@ -94,12 +104,20 @@ class _Wait:
         self._file = os.dup(file)
         self._over = Event()
         self._deciding = Lock()
-        self._got = self._given_up = False
+        self._started = self._got = self._given_up = False
+
+    def again(self) -> bool:
+        """Whether it is still in line, so that ``get`` may be called once more."""
+        with self._deciding:
+            self._given_up = False
+            return not self._over.is_set()
 
     def get(self, patience_s: float) -> bool:
         """Whether the lock could be had in time."""
         try:  # an interrupt may come while the thread is started, too
-            Thread(target=self._wait, name="penstock-sqlite-turn", daemon=True).start()
+            if not self._started:
+                self._started = True
+                Thread(target=self._wait, name="penstock-sqlite-turn", daemon=True).start()
             self._over.wait(patience_s)
         finally:  # an interrupted wait is given up too
             with self._deciding:
@@ -112,5 +130,5 @@ class _Wait:
             if self._given_up:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
             self._got = not self._given_up
-        os.close(self._file)
-        self._over.set()
+            os.close(self._file)
+            self._over.set()

@@ -3,10 +3,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from penstock.core.job import Enqueued, Origin
+from penstock.core.job import Enqueued, Job, Origin
+from penstock.errors import ConfigError
 from penstock.testing.contract.bench import Bench, ContractBase, case, job, names
+
+
+class _Interrupted(list[Job]):
+    """Jobs that do something else first whenever they are gone through."""
+
+    def __init__(self, jobs: list[Job], by: Callable[[], None]) -> None:
+        super().__init__(jobs)
+        self._by = by
+
+    def __iter__(self) -> Iterator[Job]:
+        self._by()
+        return super().__iter__()
 
 
 class BlockingContract(ContractBase):
@@ -93,6 +107,30 @@ class BlockingContract(ContractBase):
             list(threads.map(enqueue, range(4)))
         deliveries = await bench.take(await bench.consumer())
         assert sorted(names(deliveries)) == sorted(f"{thread}-{n}" for thread in range(4) for n in range(20))
+
+    @case()
+    async def test_blocking_calls_in_the_middle_of_another_are_carried_out_or_refused_at_once(
+        self, bench: Bench
+    ) -> None:
+        # As where the handler of a signal enqueues: the same thread, with another producer.
+        outer, inner = bench.blocking(), bench.blocking()
+        stored, refused = ["outer-0", "outer-1"], 0
+
+        def interrupt() -> None:
+            nonlocal refused
+            name = f"inner-{len(stored)}"
+            try:
+                inner.enqueue([job(name)], Origin("inner", len(stored)))
+            except ConfigError:
+                refused += 1
+            else:
+                stored.append(name)
+
+        outer.enqueue(_Interrupted([job("outer-0"), job("outer-1")], interrupt), bench.origin())
+        assert len(stored) - 2 + refused >= 1
+        inner.enqueue([job("after")], Origin("inner", 1_000))
+        taken = names(await bench.take(await bench.consumer()))
+        assert sorted(taken) == sorted([*stored, "after"])
 
     @case()
     async def test_blocking_closing_twice_and_abandoning_are_safe(self, bench: Bench) -> None:

@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from penstock import listing
-from penstock.brokers import Address, address, connect, connect_blocking, inspector
+from penstock.brokers import Address, connect, connect_blocking, inspector
 from penstock.clients import Clients
-from penstock.core.job import Enqueued, Job, JobRecord, check_namespace, check_queue_name, queue_of
+from penstock.core.job import Enqueued, Job, JobRecord, check_queue_name, queue_of
 from penstock.core.lifecycle import JobState as JobState
 from penstock.core.spec import TaskSpec
 from penstock.declaring import Declarations
@@ -120,8 +120,7 @@ class Penstock(Declarations):
         self._folder = folder or self._folder
         settings = Settings(self._folder, self._code, command_line)
         self.settings: Settings = settings
-        root = settings.folder or self._folder
-        self.address: Address = address(settings["broker_url"], check_namespace(settings["namespace"]), root)
+        self.address: Address = settings.address(self._folder)
         self.default_queue: str = check_queue_name(settings["default_queue"])
         self.max_body: int = settings["max_body"]
         self._blocking = BlockingEnqueue(lambda: connect_blocking(self.address), settings["enqueue_timeout"])

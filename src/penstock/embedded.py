@@ -135,6 +135,7 @@ def _settings(
         app_name=app.name,
         app_reference=_reference(app),
         version=__version__,
+        broker_source=settings.url_source,
     )
 
 

@@ -8,9 +8,12 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from penstock.errors import ConfigError
+
+if TYPE_CHECKING:
+    from penstock.brokers import Address
 
 log: logging.Logger = logging.getLogger("penstock")
 
@@ -29,6 +32,11 @@ _PREFIX: Final = "PENSTOCK_"
 _NO_SETTINGS: Final = re.compile(
     r"PENSTOCK_(SUPERVISED|RELOADED|PYTHON|TEST_\w+|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)"
 )
+_SOURCES_OF_URL: Final = {
+    "command line": "-b",
+    "code": "the code: Penstock(broker=...)",
+    "default": "the default",
+}
 # Names that this process has said something about.
 _said: set[str] = set()
 
@@ -129,6 +137,32 @@ class Settings:
     def all(self) -> list[Setting]:
         """Every setting, with its source."""
         return list(self._all.values())
+
+    @property
+    def url_source(self) -> str:
+        """Where the broker's URL came from, in words."""
+        source = self._all["broker_url"].source
+        return _SOURCES_OF_URL.get(source, source)
+
+    def address(self, folder: Path) -> Address:
+        """Where the broker is.
+
+        Args:
+            folder: What a relative file is relative to where there is no settings file.
+
+        Raises:
+            ConfigError: Its URL or the namespace cannot work.
+        """
+        from penstock.brokers import address  # who only reads settings does without
+        from penstock.core.job import check_namespace
+
+        namespace = check_namespace(self["namespace"])
+        try:
+            return address(self["broker_url"], namespace, self.folder or folder)
+        except ConfigError as error:
+            if self._all["broker_url"].source == "code":  # a traceback shows the line
+                raise
+            raise OutsideError(f"{error}; the URL comes from {self.url_source}") from None
 
 
 def unsaid() -> None:

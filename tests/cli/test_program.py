@@ -137,5 +137,32 @@ def test_a_broker_that_is_not_there_says_where_its_url_came_from(plain: Shell) -
     url = f"redis://127.0.0.1:{free_port()}/0"
     answer = plain("queues", PENSTOCK_BROKER_URL=url)
     assert answer.code == 3
-    assert "is it running? The URL comes from PENSTOCK_BROKER_URL" in answer.err
-    assert "is it running? The URL comes from -b" in plain("queues", "-b", url).err
+    assert "is it running? (the URL comes from PENSTOCK_BROKER_URL)" in answer.err
+    assert "is it running? (the URL comes from -b)" in plain("queues", "-b", url).err
+    assert ".;" not in answer.err
+
+
+def test_a_worker_whose_broker_is_not_there_says_where_its_url_came_from(plain: Shell) -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    with plain.running("-A", "tasks", "worker", environment={"PENSTOCK_BROKER_URL": url}) as worker:
+        line = worker.wait_for("not reached")
+    assert "is it running? (the URL comes from PENSTOCK_BROKER_URL); trying again" in line
+    assert ".;" not in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["kafka://u:secret@h", "redis://u:secret@h:port/0", "redis://u:secret@h/0?x=1", "redis://u:secret@h/x"],
+)
+@pytest.mark.parametrize("words", [("queues",), ("-A", "tasks", "worker"), ("-A", "tasks", "queues")])
+def test_a_broken_url_says_where_it_came_from(plain: Shell, words: tuple[str, ...], url: str) -> None:
+    answer = plain(*words, PENSTOCK_BROKER_URL=url)
+    assert (answer.code, "secret" in answer.words) == (2, False)
+    assert answer.err.startswith("penstock: broker URL: ")
+    assert "the URL comes from PENSTOCK_BROKER_URL" in answer.err
+    assert "the URL comes from -b" in plain("queues", "-b", url).err
+
+
+def test_a_broken_url_of_a_settings_file_names_the_file(plain: Shell) -> None:
+    file = plain.write("penstock.toml", 'broker = "kafka://h"\n')
+    assert f"the URL comes from {file}" in plain("queues").err

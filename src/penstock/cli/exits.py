@@ -33,7 +33,7 @@ def ended(target: Target, action: Callable[[], object]) -> int:
         print("penstock: stopped", file=sys.stderr)
         return Exit.FAILED
     except Exception as error:  # whatever it is, a person reads one line
-        return report(error, debug=target.debug, advice=_whence(target) if _not_there(error) else "")
+        return report(error, debug=target.debug, advice=_whence(target) if _is_of_the_url(error) else "")
     return code if isinstance(code, int) else Exit.DONE
 
 
@@ -41,18 +41,25 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _not_there(error: Exception) -> bool:
-    return isinstance(error, BrokerUnavailable) and "not reached" in str(error)
+def _is_of_the_url(error: Exception) -> bool:
+    """Whether it is the broker's URL that may be wrong, and the text does not say yet where it came from."""
+    from penstock.settings import OutsideError  # only who meets an error pays for it
+
+    if isinstance(error, OutsideError):
+        return False
+    text = str(error)
+    return (isinstance(error, BrokerUnavailable) and "not reached" in text) or (
+        isinstance(error, ConfigError) and text.startswith("broker URL: ")
+    )
 
 
 def _whence(target: Target) -> str:
-    """Where the URL of a broker that is not there came from."""
+    """Where the broker's URL came from."""
     try:
-        source = next(each.source for each in target.settings().all() if each.name == "broker_url")
+        source = target.settings().url_source
     except PenstockError:  # what is said already is what matters
         return ""
-    source = {"command line": "-b", "code": "the code: Penstock(broker=...)"}.get(source, source)
-    return f" The URL comes from {source}"
+    return f" (the URL comes from {source})"
 
 
 def report(error: Exception, *, debug: bool, advice: str = "") -> Exit:

@@ -121,6 +121,7 @@ def worker_settings(app: Penstock, *, burst: bool) -> WorkerSettings:
         app_name=app.name,
         app_reference=app.reference,
         version=__version__,
+        broker_source=settings.url_source,
     )
 
 

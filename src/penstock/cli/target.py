@@ -78,8 +78,4 @@ class Target:
         """
         if self.reference is not None:
             return self.app().address
-        from penstock.brokers import address
-        from penstock.core.job import check_namespace
-
-        settings = self.settings()
-        return address(settings["broker_url"], check_namespace(settings["namespace"]), settings.folder)
+        return self.settings().address(Path.cwd())

@@ -18,9 +18,14 @@ COMPLAIN_EVERY_S: Final = 10.0
 
 
 class Outage:
-    """What is said of a broker that does not answer: one line every 10 s, however many duties find that out."""
+    """What is said of a broker that does not answer: one line every 10 s, however many duties find that out.
 
-    def __init__(self) -> None:
+    Args:
+        advice: What follows the error.
+    """
+
+    def __init__(self, advice: str = "") -> None:
+        self._advice = advice
         self._away: set[str] = set()
         self._were_away: set[str] = set()
         self._mono_said = 0.0
@@ -32,7 +37,7 @@ class Outage:
         now = monotonic()
         if not self._mono_said or now - self._mono_said >= COMPLAIN_EVERY_S:
             self._mono_said = now
-            log.warning("%s: %s; trying again", ", ".join(sorted(self._away)), error)
+            log.warning("%s: %s%s; trying again", ", ".join(sorted(self._away)), error, self._advice)
 
     def succeeded(self, what: str) -> bool:
         """A duty had an answer; says whether it had none before. The last one of those says so."""
@@ -51,13 +56,14 @@ class Backoff:
 
     Args:
         what: What is failing, for the log: ``"fetch"``.
+        advice: What is said behind a ``BrokerUnavailable``.
 
     Attributes:
         outage: Where it says that the broker does not answer; duties of one worker share theirs.
     """
 
-    def __init__(self, what: str) -> None:
-        self.outage: Outage = Outage()
+    def __init__(self, what: str, advice: str = "") -> None:
+        self.outage: Outage = Outage(advice)
         self._what = what
         self._wait_s = 0.0
         self._mono_complained = 0.0

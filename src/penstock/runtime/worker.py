@@ -328,7 +328,7 @@ class Worker:
 
     async def _open(self, broker: Broker) -> bool:
         """Connects, waiting for a broker that is not there yet or has no room; False when stopped meanwhile."""
-        backoff = Backoff("connect")
+        backoff = self._connecting()
         while not self._stopping.begun.is_set():
             try:
                 warnings = await broker.open()
@@ -346,6 +346,10 @@ class Worker:
             return True
         return False
 
+    def _connecting(self) -> Backoff:
+        source = self._settings.broker_source
+        return Backoff("connect", f" (the URL comes from {source})" if source else "")
+
     def _warn(self, line: str) -> None:
         """Says what the broker warns about."""
         log.warning("%s", line)
@@ -353,7 +357,7 @@ class Worker:
     async def _consumer(self, broker: Broker) -> Consumer | None:
         """The claim on the jobs; None when stopped meanwhile."""
         settings = self._settings
-        backoff = Backoff("connect")
+        backoff = self._connecting()
         while not self._stopping.begun.is_set():
             try:
                 return await broker.consumer(

@@ -30,6 +30,7 @@ class WorkerSettings:
             it.
         app_reference: How a child process finds the application: ``module:attribute``.
         command_line: Settings that were given there, for the application in child processes.
+        broker_source: Where the broker's URL came from, for what is said where nobody answers there.
     """
 
     queues: Sequence[str]
@@ -46,6 +47,7 @@ class WorkerSettings:
     app_name: str = ""
     app_reference: str = ""
     command_line: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    broker_source: str = ""
     consumer_id: str = field(default_factory=new_id)
     version: str = ""
 

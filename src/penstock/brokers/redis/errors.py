@@ -56,7 +56,8 @@ def translated(error: BaseException, shown: str) -> BrokerError:
         return BrokerRejected(f"{shown}: the server refused: {text}")
     if isinstance(error, (driver.TimeoutError, TimeoutError)):
         return BrokerUnavailable(f"{shown}: no answer in time")
-    return BrokerUnavailable(f"{shown}: not reached: {text or type(error).__name__}; is it running?")
+    why = text.rstrip(".") or type(error).__name__
+    return BrokerUnavailable(f"{shown}: not reached: {why}; is it running?")
 
 
 def _passing(error: BaseException, text: str) -> bool:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from penstock.runtime import supervisor
+from penstock.runtime import rolling, supervisor
 from penstock.runtime.orphan import die_with
 from tests.runtime.conftest import ring
 
@@ -31,6 +31,8 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(message)s")
     supervisor.CLOSE_WITHIN_S = 0.3  # type: ignore[misc]
     supervisor.SOON_S = float(os.environ.get("TEST_SOON_S", "3"))  # type: ignore[misc]
+    if "TEST_PATIENCE_S" in os.environ:
+        rolling.PATIENCE_S = float(os.environ["TEST_PATIENCE_S"])  # type: ignore[misc]
     if os.environ.get("TEST_REAPS"):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     mode, processes, grace_s = sys.argv[1:4]

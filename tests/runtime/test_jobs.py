@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import random
 import threading
 import time
@@ -420,6 +421,33 @@ def test_a_worn_worker_does_not_wait_for_what_ignores_its_timeout(
     assert caught.value.cause == "timeout"
     assert "1 job(s) were still running when nothing else did: 1 had ignored their timeout" in caplog.text
     go.set()
+
+
+def test_a_worn_worker_says_again_and_again_what_it_waits_for(
+    app: Penstock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.runtime.long_wait.PATIENCE_S", 0.02)
+    go, begun = threading.Event(), threading.Semaphore(0)
+
+    @app.task
+    def endless() -> None:
+        begun.release()
+        assert go.wait(WITHIN_S)
+
+    jobs = endless.delay_many([()] * 4)
+    beside = Beside(app, concurrency=4, app_reference="shop:app")
+    for _ in jobs:
+        assert begun.acquire(timeout=WITHIN_S)
+    beside.worker._stopping.take_time()
+    beside.stop()
+    wait_for(lambda: caplog.text.count("it waits for 4 job(s) that run: ") == 2)
+    go.set()
+    assert beside.end() == 0
+    said = next(record.getMessage() for record in caplog.records if "it waits for" in record.getMessage())
+    assert f"(pid {os.getpid()}) was replaced and has drained for 0 s" in said
+    assert sum(job.id in said for job in jobs) == 3
+    assert f"of {endless.name} (for 0 s) and 1 more. " in said
+    assert f"penstock -A shop:app workers {beside.worker.id[:13]} dump; " in said
 
 
 def test_a_worker_without_a_supervisor_goes_on_with_the_slots_that_are_left(

@@ -173,6 +173,66 @@ def test_worn_ones_wait_for_each_other(bell: Doorbell) -> None:
         assert most_at_once(process) == 3
 
 
+def worn_behind_one_that_never_ends(process: Process, bell: Doorbell) -> tuple[int, int]:
+    """Two worn processes of which neither ends: the second drains without a successor, as the first takes too long."""
+    first, second = ready(bell, 2)
+    os.kill(first, signal.SIGUSR1)
+    process.wait_for(rf"is ready, worker process \d \(pid {first}\) drains")
+    ready(bell, 1)
+    os.kill(second, signal.SIGUSR1)
+    process.wait_for(
+        rf"\(pid {first}\) has drained for \d+ s and is not waited for any more: "
+        rf"worker process \d \(pid {second}\) drains before its successor is started"
+    )
+    return first, second
+
+
+def test_one_that_never_ends_is_not_waited_for(bell: Doorbell) -> None:
+    with supervisor(bell, "worn", 2, TEST_PATIENCE_S="0") as process:
+        first, second = worn_behind_one_that_never_ends(process, bell)
+        assert len(descendants(process.pid)) == 3
+        os.kill(second, signal.SIGKILL)
+        [third] = ready(bell, 1)  # what follows it
+        os.kill(third, signal.SIGUSR1)
+        process.wait_for(rf"worker process \d \(pid {third}\) drains before its successor is started")
+        assert not gone(first)
+        process.signal(signal.SIGTERM)
+        process.wait_for("stopping 3 worker processes")
+        process.signal(signal.SIGTERM)
+        for _ in range(3):
+            os.kill(int(bell.wait("SIGUSR2")), signal.SIGKILL)
+        assert process.wait(WITHIN_S) == 4
+        assert most_at_once(process) == 3
+
+
+def test_one_that_drains_first_is_followed_as_soon_as_there_is_room(bell: Doorbell) -> None:
+    with supervisor(bell, "worn", 2, grace_s=0.1, TEST_PATIENCE_S="0") as process:
+        first, second = worn_behind_one_that_never_ends(process, bell)
+        os.kill(first, signal.SIGKILL)
+        ready(bell, 1)
+        assert not gone(second)
+        process.signal(signal.SIGHUP)
+        process.wait_for("rolling restart of 2 worker process")
+        assert int(bell.wait("SIGUSR2")) == second  # a roll gives it the grace period
+        os.kill(second, signal.SIGKILL)
+        process.wait_for("rolling restart is done")
+        assert most_at_once(process) == 3
+
+
+def test_the_only_one_that_takes_jobs_never_drains_first(bell: Doorbell) -> None:
+    with supervisor(bell, "worn", 1, TEST_PATIENCE_S="0") as process:
+        [first] = ready(bell, 1)
+        os.kill(first, signal.SIGUSR1)
+        process.wait_for(rf"is ready, worker process \d \(pid {first}\) drains")
+        [second] = ready(bell, 1)
+        os.kill(second, signal.SIGUSR1)
+        process.wait_for(rf"\(pid {second}\) is worn; it is replaced once .* \(pid {first}\) has ended")
+        os.kill(first, signal.SIGKILL)
+        process.wait_for(rf"is ready, worker process \d \(pid {second}\) drains")
+        assert process.count("is not waited for any more") == 0
+        assert most_at_once(process) == 2
+
+
 def test_a_fresh_process_is_not_taken_for_the_worn_one_before(bell: Doorbell) -> None:
     with supervisor(bell, "worn", 2, grace_s=0.1) as process:
         first, second = ready(bell, 2)

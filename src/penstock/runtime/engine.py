@@ -32,6 +32,7 @@ from penstock.runtime.feeder import LONGEST_WAIT_S, Feeder
 from penstock.runtime.gate import Gate
 from penstock.runtime.lanes import LaneRunner, LoopLane, ThreadLane, acall, call
 from penstock.runtime.leases import BUSY_EVERY_S, Leases
+from penstock.runtime.long_wait import LongWait
 from penstock.runtime.maintenance import Maintenance
 from penstock.runtime.onion import Onion, aperform
 from penstock.runtime.resources import ResourcePool
@@ -396,10 +397,13 @@ class Engine:
         if self._executor.load and not hurry.is_set():
             most = "" if self._stopping.grace_s == math.inf else f" up to {self._stopping.grace_s:g} s"
             log.info("waiting%s for %d job(s)", most, self._executor.load)
+        wait = LongWait(self._consumer.id, shell_of(self._settings.app_reference))
         while self._executor.load and time.monotonic() < mono_until and not hurry.is_set():
-            # Who may take all the time there is would take it for ever.
-            if mono_until == math.inf and self._executor.stuck() == self._executor.load:
-                return
+            if mono_until == math.inf:
+                # Who may take all the time there is would take it for ever.
+                if self._executor.stuck() == self._executor.load:
+                    return
+                wait.look(self._executor.running)
             await either(hurry.wait(), min(0.02, max(mono_until - time.monotonic(), 0.0)))
 
     async def _leave_behind(self) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 MB: Final = 1_000_000
+# A worn process whose jobs are let end for longer is spoken of, and others are not kept waiting for it any more.
+PATIENCE_S: Final = 600.0
 _STATM: Final = Path("/proc/self/statm")
 
 

@@ -3,6 +3,9 @@
 Two wishes come here: a rolling restart of all (SIGHUP), and a worker that has done enough or has grown too large and
 asks for a successor. Both wait in one line, and nobody's turn comes while a process that was replaced still drains: so
 never more than one process is there beside those that are wanted.
+
+The jobs of a worn one are let end, and one of them may never end. So after ten minutes the next worn one has its turn
+the other way round: it drains first, and its successor is started when there is room for that.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from penstock.runtime.limits import PATIENCE_S
 from penstock.runtime.slot import Slot
 
 log: logging.Logger = logging.getLogger("penstock.supervisor")
@@ -55,6 +59,7 @@ class Rolling:
         self._line: deque[Slot] = deque()
         self._old: Slot | None = None
         self._heir: Slot | None = None
+        self._goes_first: Slot | None = None
         self._all = False
         self._once_more = False
         self._mono_asks_count = 0.0
@@ -73,22 +78,21 @@ class Rolling:
         if self._line:
             self._all = True
             log.info("rolling restart of %d worker process(es), one by one", len(self._line))
-            drains = self._drains
-            if drains is not None:  # the roll waits for its end
-                self._hasten(drains)
+            for slot in self._draining:  # the roll waits for their end
+                self._hasten(slot)
 
     def one(self, slot: Slot, why: str) -> None:
         """A worker asks for a successor; it goes on until that is there, and asks again where none comes."""
         asked = slot in self._line or slot is self._old or not self._wanted(slot)
         if not asked and monotonic() >= self._mono_asks_count:
-            before = self._drains or self._old
+            before = next(iter(self._draining), self._old)
             log.info("%s %s; it is replaced%s", slot, why, f" once {before} has ended" if before else "")
             self._line.append(slot)
 
     def stop(self) -> None:
         """The supervisor stops: nobody is replaced any more."""
         self._line.clear()
-        self._old = self._heir = None
+        self._old = self._heir = self._goes_first = None
         self._all = self._once_more = False
 
     def step(self) -> None:
@@ -107,6 +111,8 @@ class Rolling:
             heir.mono_started = monotonic()
         while self._line and self._is_free:
             self._begin(self._line.popleft())
+        if self._line and not self._all:
+            self._pass_by()
         if self._all and not self._line and self._is_free:
             self._all = False
             log.info("the rolling restart is done")
@@ -128,6 +134,7 @@ class Rolling:
                 logging.INFO if well else logging.WARNING, "%s, which was replaced, %s", _named(slot), how
             )
             self._slots.remove(slot)
+            self._fill()
             return True
         if slot is self._old:
             return self._old_ended(slot, how)
@@ -138,14 +145,14 @@ class Rolling:
         return False
 
     @property
-    def _drains(self) -> Slot | None:
-        """The one that was replaced and has not ended."""
-        return next((slot for slot in self._slots if slot.mono_drains_until is not None), None)
+    def _draining(self) -> list[Slot]:
+        """Those that were told to end for another and have not: one, and one more that did not wait for it."""
+        return [slot for slot in self._slots if slot.mono_drains_until is not None]
 
     @property
     def _is_free(self) -> bool:
         """Whether the next one may be replaced: there are as many processes as are wanted, and no more."""
-        return self._heir is None and self._drains is None
+        return self._heir is None and not self._draining
 
     def _wanted(self, slot: Slot) -> bool:
         """Whether it is to be there at all: not one that drains, nor one that is just being started."""
@@ -161,6 +168,34 @@ class Rolling:
         self._start(heir)
         if not heir.pid:
             self._heir_ended(heir, "could not be started")
+
+    def _pass_by(self) -> None:
+        """Where one has drained for long, the next worn one drains before its successor is there.
+
+        One at a time, and only while all the others take jobs, of which there must be one at least.
+        """
+        draining, slot = self._draining, self._line[0]
+        if self._heir is not None or len(draining) != 1:
+            return
+        first, others = draining[0], [each for each in self._slots if self._wanted(each) and each is not slot]
+        drained_s = monotonic() - first.mono_drains_since
+        if drained_s < PATIENCE_S or not others or not all(each.is_ready for each in others):
+            return
+        self._line.popleft()
+        if slot.pid and self._wanted(slot):
+            log.warning("%s has drained for %.0f s and is not waited for any more: %s drains before its successor is "
+                        "started, so one process fewer takes jobs until it has ended",
+                        first, drained_s, slot)  # fmt: skip
+            self._goes_first = slot
+            self._drain(slot)
+
+    def _fill(self) -> None:
+        """One of two that drained has ended: there is room for the successor that has not been started."""
+        slot, self._goes_first = self._goes_first, None
+        if slot is not None:
+            fresh = Slot(slot.number)
+            fresh.failures = slot.failures
+            self._slots.append(fresh)
 
     def _old_ended(self, slot: Slot, how: str) -> bool:
         """It did so by itself: its successor, which is on its way, takes its place."""

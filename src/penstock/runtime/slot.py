@@ -26,6 +26,7 @@ class Slot:
         quiet: It was told to take nothing new.
         worn: It has asked to be replaced; when it drains its jobs are let end.
         mono_hurry: It is worn and drains: when what still runs in it is given back; None for not at all.
+        mono_drains_since: When it was told to drain so that another takes its place.
         mono_drains_until: It was replaced and drains: when it is killed if it still runs; None while it works.
     """
 
@@ -42,6 +43,7 @@ class Slot:
         self.quiet = False
         self.worn = False
         self.mono_hurry: float | None = None
+        self.mono_drains_since: float = 0.0
         self.mono_drains_until: float | None = None
 
     @property

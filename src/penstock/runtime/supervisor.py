@@ -247,6 +247,7 @@ class Supervisor:
         self._rolling.step()
 
     def _drain(self, slot: Slot) -> None:
+        slot.mono_drains_since = monotonic()
         slot.mono_drains_until = math.inf if slot.worn else monotonic() + self._grace_s + CLOSE_WITHIN_S
         os.kill(slot.pid, signal.SIGTERM)
 

@@ -14,6 +14,7 @@ import datetime
 import os
 import platform
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -104,6 +105,9 @@ SOAKS: Final = {
 
 def main() -> int:
     given = _arguments()
+    # However it is ended, it stops what it has started; a shell starts what runs in the background without the first.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     rows: list[Figures] = []
     failed = 0
     for name in given.only or SOAKS:

@@ -226,19 +226,50 @@ def test_nothing_but_a_users_own_file_is_read(plain: Shell, run_dir: Path, kind:
     said = plain("health")
     assert (said.code, said.out) == (1, ""), said
     assert (
-        f"{file} {'belongs to another user' if kind == 'open to others' else 'is no regular file'}"
+        f"{file} {'may be written to by others' if kind == 'open to others' else 'is no regular file'}"
         in said.err
     )
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
-def test_files_of_another_user(plain: Shell, run_dir: Path) -> None:
-    file = write(run_dir)
-    assert plain("health").code == 0
-    os.chown(file, 12345, 12345)
+@pytest.mark.parametrize("kind", ["sound", "odd", "open to others", "link", "pipe"])
+def test_files_of_another_user_are_left_out(plain: Shell, run_dir: Path, kind: str) -> None:
+    """They are not believed, and make nothing unhealthy."""
+    own = write(run_dir)
+    file = run_dir / "worker-1.json"
+    match kind:
+        case "link":
+            file.symlink_to(own)
+        case "pipe":
+            os.mkfifo(file)
+        case _:
+            file.write_text("{}" if kind == "odd" else own.read_text())
+            file.chmod(0o666 if kind == "open to others" else 0o600)
+    os.chown(file, 12345, 12345, follow_symlinks=False)
+    said = plain("health")
+    assert (said.code, said.out.count("\n"), said.err.count("\n")) == (0, 1, 1), said
+    assert said.err.startswith(f"1 file(s) of other users in {run_dir} were left out")
+    shown = plain("health", "--json").json()
+    assert (shown["healthy"], shown["others"], shown["unreadable"]) == (True, 1, [])
+    own.unlink()
     said = plain("health")
     assert (said.code, said.out) == (1, "")
-    assert "belongs to another user" in said.err
+    assert "no worker runs on this host" in said.err
+
+
+def test_a_file_that_becomes_another_users_while_it_is_read(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(run_dir)
+    look = os.fstat
+
+    def given_away(descriptor: int) -> os.stat_result:
+        fields = list(look(descriptor))
+        fields[4] = 12345
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(os, "fstat", given_away)
+    assert heartbeat._read(file) is None
 
 
 @pytest.mark.parametrize("kind", ["open to others", "a link", "a file"])
@@ -349,7 +380,7 @@ def test_a_folder_that_is_tidied_up_and_one_that_is_taken(
     run_dir.rmdir()
     beat.beat("running")
     there(file)
-    [(_, seen)] = read_all(run_dir)
+    [(_, seen)] = read_all(run_dir).read
     assert isinstance(seen, Seen)
     assert seen.lives
     run_dir.chmod(0o777)
@@ -377,11 +408,11 @@ def test_once_a_second(run_dir: Path) -> None:
     beat.beat("running")
     there(run_dir / f"worker-{os.getpid()}.json")
     beat.beat("quiet")
-    [(_, seen)] = read_all(run_dir)
+    [(_, seen)] = read_all(run_dir).read
     assert isinstance(seen, Seen)
     assert seen.state == "running"
     beat.end()
-    assert read_all(run_dir) == []
+    assert read_all(run_dir).read == []
 
 
 def test_processes_are_told_apart() -> None:

@@ -34,11 +34,11 @@ def command(target: Target, /, within_s: float | None, as_json: bool) -> int:
     settings = Settings(Path.cwd(), None, target.command_line)
     folder = run_folder(settings["run_dir"])
     refused = ""
-    workers, unusable, removed = _Found([], {}, [])
+    workers, unusable, removed, others = _Found([], {}, [], 0)
     try:
         if not settings["run_dir"]:
             check_folder(folder)
-        workers, unusable, removed = _look(folder)
+        workers, unusable, removed, others = _look(folder)
     except FileNotFoundError:  # no worker has ever been here
         pass
     except OSError as error:
@@ -52,7 +52,8 @@ def command(target: Target, /, within_s: float | None, as_json: bool) -> int:
         shown = [_shown(seen, now, seen in silent) for seen in workers]
         gone = [{"id": seen.id, "pid": seen.pid} for seen in removed]
         click.echo(json.dumps({"healthy": healthy, "folder": str(folder), "workers": shown, "removed": gone,
-                               "unreadable": [str(file) for file in unusable]}, indent=2))  # fmt: skip
+                               "unreadable": [str(file) for file in unusable], "others": others},
+                              indent=2))  # fmt: skip
         if refused:
             click.echo(refused, err=True)
     elif refused:
@@ -61,21 +62,33 @@ def command(target: Target, /, within_s: float | None, as_json: bool) -> int:
         for seen in workers:
             click.echo(_line(seen, now, within_s, silent=seen in silent))
         _say_rest(folder, workers, unusable, removed)
+        if others:
+            click.echo(f"{others} file(s) of other users in {folder} were left out: they say nothing of this user's "
+                       "workers", err=True)  # fmt: skip
     return Exit.DONE if healthy else Exit.FAILED
 
 
 class _Found(NamedTuple):
-    """Those that have a process, the files that cannot be used with the reason, and those whose process is gone."""
+    """What is there.
+
+    Attributes:
+        workers: Those that have a process.
+        unusable: Files of this user that cannot be used, with the reason.
+        removed: Those whose process is gone.
+        others: How many files belong to other users.
+    """
 
     workers: list[Seen]
     unusable: dict[Path, str]
     removed: list[Seen]
+    others: int
 
 
 def _look(folder: Path) -> _Found:
     """What there is; the files of those that are gone are removed."""
-    found = _Found([], {}, [])
-    for file, seen in read_all(folder):
+    files = read_all(folder)
+    found = _Found([], {}, [], files.others)
+    for file, seen in files.read:
         if isinstance(seen, str):
             found.unusable[file] = seen
         elif seen.lives:

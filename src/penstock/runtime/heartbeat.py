@@ -9,7 +9,8 @@ clock, which all processes of a host share: a clock that is set changes nothing.
 
 The folder may be among the temporary files, or in a place that others may write to as well. So nothing is trusted:
 the folder of a user is that user's alone, or is not used; a file is read when it is a regular one of the same user that
-nobody else may write to; no link is followed, nothing is opened that could block, what a file says is checked.
+nobody else may write to, and what others put there counts for nothing and against nobody; no link is followed, nothing
+is opened that could block, what a file says is checked.
 Files are written by a thread of their own, because a disk may hang, and the worker's I/O loop may not.
 
 Imports next to nothing: a probe is run every few seconds.
@@ -89,6 +90,18 @@ class Seen(NamedTuple):
     def lives(self) -> bool:
         """Whether its process is there."""
         return process_started(self.pid) == self.process
+
+
+class Files(NamedTuple):
+    """What there is in a folder.
+
+    Attributes:
+        read: The files of this host's workers, and what they say; for one that cannot be used, why.
+        others: How many belong to other users; nothing that they say is believed, so nothing is asked of them.
+    """
+
+    read: list[tuple[Path, Seen | str]]
+    others: int
 
 
 class Heartbeat:
@@ -199,7 +212,7 @@ def open_folder(given: str) -> Path:
         _tidy(folder)
     except OSError as error:
         raise ConfigError(f"{folder}: {error.strerror}") from error
-    for file, seen in read_all(folder):
+    for file, seen in read_all(folder).read:
         if isinstance(seen, Seen) and not seen.lives:
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
@@ -236,41 +249,54 @@ def _tidy(folder: Path) -> None:
                     file.unlink()
 
 
-def read_all(folder: Path) -> list[tuple[Path, Seen | str]]:
-    """The files of this host's workers, and what they say; for one that cannot be used, why.
+def read_all(folder: Path) -> Files:
+    """The files of this host's workers that are this user's, and how many are not.
 
     Raises:
         OSError: The folder cannot be read.
     """
     found: list[tuple[Path, Seen | str]] = []
+    others = 0
     here = host_name()
     for file in sorted(folder.iterdir()):
         if not _FILE.fullmatch(file.name):
             continue
         try:
-            seen: Seen | str = _read(file)
+            seen: Seen | str | None = _read(file)
         except FileNotFoundError:  # it has just ended
             continue
         except OSError as error:
             seen = f"cannot be read ({error.strerror})"
-        if isinstance(seen, str) or seen.host == here:
+        if seen is None:
+            others += 1
+        elif isinstance(seen, str) or seen.host == here:
             found.append((file, seen))
-    return found
+    return Files(found, others)
 
 
-def _read(file: Path) -> Seen | str:
+def _read(file: Path) -> Seen | str | None:
+    """What it says; why it cannot be used; None where it is another user's."""
     # A pipe would be waited on, and a device may do anything when it is opened: look first, and again at what is open.
-    if not stat.S_ISREG(file.stat(follow_symlinks=False).st_mode):
+    status = file.stat(follow_symlinks=False)
+    if _is_of_another(status):
+        return None
+    if not stat.S_ISREG(status.st_mode):
         return "is no regular file"
     descriptor = os.open(file, os.O_RDONLY | _NO_LINKS | _NO_WAITING)
     with os.fdopen(descriptor, "rb") as opened:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return "is no regular file"
-        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & _OTHERS_MAY_WRITE):
-            return "belongs to another user, or others may write to it"
+        if _is_of_another(status):  # it has just been put in the place of what was looked at
+            return None
+        if hasattr(os, "getuid") and status.st_mode & _OTHERS_MAY_WRITE:
+            return "may be written to by others"
         data = opened.read(_LARGEST_FILE + 1)
     return _understood(data) or "is not what a worker writes"
+
+
+def _is_of_another(status: os.stat_result) -> bool:
+    return hasattr(os, "getuid") and status.st_uid != os.getuid()
 
 
 def _understood(data: bytes) -> Seen | None:

@@ -313,7 +313,13 @@ def listed(option: str, name: str) -> JobState:
         ConfigError: There are none.
     """
     if name not in LISTED:
-        raise ConfigError(f"{option} {name}: one of {', '.join(LISTED)}; of other states no list is kept")
+        from difflib import get_close_matches  # only who mistypes pays for it
+
+        found = ["failed"] if name == "dead" else get_close_matches(name, LISTED, 1, 0.6)
+        guess = f"; did you mean {found[0]}?" if found else ""
+        raise ConfigError(
+            f"{option} {name}: one of {', '.join(LISTED)}; of other states no list is kept{guess}"
+        )
     return JobState(name)
 
 

@@ -72,7 +72,8 @@ def test_with_an_application_the_task_names_its_queue(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["-A", "tasks", "enqueue", "tasks.ad"], "tasks:app has no task 'tasks.ad'; it has tasks.add"),
+        (["-A", "tasks", "enqueue", "tasks.ad"], "tasks:app has no task 'tasks.ad'; did you mean tasks.add?"),
+        (["-A", "tasks", "enqueue", "shop.zzz"], "tasks:app has no task 'shop.zzz'; it has tasks."),
         (["-A", "tasks", "enqueue", "tasks.add", "[1]"], "tasks.add: missing argument(s) y"),
         (["-A", "tasks", "enqueue", "tasks.add", '["secret", 2]'], "tasks.add: argument 'x': expected int, got str"),
         (["enqueue", "tasks.add", '["secret"'], "the arguments are no JSON array or object"),

@@ -137,6 +137,8 @@ def test_filters(filled: tuple[Shell, dict[str, str]]) -> None:
             "--state asleep: one of scheduled, ready, running, failed, quarantined",
         ),
         (["jobs", "--state", "succeeded"], "of other states no list is kept"),
+        (["jobs", "--state", "dead"], "of other states no list is kept; did you mean failed?"),
+        (["jobs", "--state", "raedy"], "of other states no list is kept; did you mean ready?"),
         (["jobs", "--since", "yesterday"], "--since 'yesterday': an age such as 90s"),
         (["jobs", "--queue", "a b"], "queue name 'a b'"),
         (["job", "0193"], "'0193' is not a job's id: expected QUEUE:NAME"),

@@ -41,7 +41,23 @@ def test_a_queue_that_nobody_knows_is_paused_with_a_word(shell: Shell) -> None:
     shell.enqueue("tasks.add", 1, 2)
     said = shell("pause", "mial")
     assert (said.code, said.out) == (0, "paused mial\n")
-    assert said.err == "mial: no queue of this name has held a job yet\n"
+    assert said.err == "mial: no job and no worker knows this queue\n"
+    shell.enqueue("tasks.send", 1, queue="mail")
+    again = shell("pause", "mial")  # to be paused makes it no better known
+    assert again.out == "paused already: mial\n"
+    assert again.err == "mial: no job and no worker knows this queue; did you mean mail?\n"
+    assert shell("resume", "mial").words == "resumed mial\n"
+    assert shell("resume", "mial").words == (
+        "not paused: mial\nmial: no job and no worker knows this queue; did you mean mail?\n"
+    )
+
+
+def test_a_queue_that_only_workers_or_tasks_know_is_paused_without_a_word(shell: Shell) -> None:
+    shell.enqueue("tasks.add", 1, 2)
+    assert shell("-A", "tasks", "pause", "mail").words == "paused mail\n"
+    assert "no job and no worker" in shell("pause", "mail").err
+    with shell.worker("-Q", "mail"):
+        assert shell("pause", "mail").words == "paused already: mail\n"
 
 
 @pytest.mark.parametrize(

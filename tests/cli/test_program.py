@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import penstock.cli
 from penstock import __version__
+from penstock.cli.guessing import ELSEWHERE
 from penstock.cli.program import COMMANDS
 from tests.cli.shell import PENSTOCK, Shell
 from tests.servers import free_port
@@ -82,7 +84,17 @@ def test_nothing_said_is_answered_with_help(plain: Shell) -> None:
         (["-A", "tasks", "worker", "other"], "two applications are named: -A tasks and other"),
         (["-A"], "Option '-A' requires an argument"),
         (["workers", "1234"], "what shall worker 1234 do?"),
-        (["workers", "1234", "dance"], "'dance' is not one of"),
+        (["workers", "1234", "dance"], "'dance' is not one of the orders: quiet, resume, stop, dump (see"),
+        (
+            ["workers", "1234", "dmup"],
+            "'dmup' is not one of the orders: quiet, resume, stop, dump; did you mean dump?",
+        ),
+        (
+            ["workers", "dmup"],
+            "'dmup' is not one of the orders: quiet, resume, stop, dump; did you mean dump?",
+        ),
+        (["workers", "--all", "quite"], "one of quiet, resume, stop, dump, and no ids; did you mean quiet?"),
+        (["workers", "--all"], "one of quiet, resume, stop, dump, and no ids (see"),
         (["-A", "tasks", "demo"], "leave -A away"),
     ],
 )
@@ -116,6 +128,9 @@ def test_a_reader_that_goes_away_is_no_traceback(plain: Shell) -> None:
     [
         ("wrker", "did you mean worker?"),
         ("beat", "each worker sees to what is due later"),
+        ("flower", "no page: penstock queues, penstock jobs and penstock workers show"),
+        ("status", "penstock workers shows who runs jobs"),
+        ("stop", "penstock workers ID quiet, resume, stop or dump"),
         ("xyzzy", "'xyzzy' (see"),
     ],
 )
@@ -124,6 +139,14 @@ def test_a_command_that_is_none_gets_a_guess(plain: Shell, typed: str, said: str
     assert answer.code == 2
     assert answer.err.startswith(f"penstock: no command {typed!r}")
     assert said in answer.err
+
+
+def test_words_of_other_systems_lead_to_commands_that_there_are() -> None:
+    assert not set(ELSEWHERE) & set(COMMANDS)
+    for word, advice in ELSEWHERE.items():
+        named = re.findall(r"penstock (?:-A MODULE )?([a-z]+|--[a-z]+)", advice)
+        assert named, word
+        assert set(named) <= {*COMMANDS, "--help", "--version"}, word
 
 
 @pytest.mark.parametrize("names", ["a,,b", "a,", ",a"])

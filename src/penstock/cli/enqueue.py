@@ -15,6 +15,7 @@ import msgspec
 from penstock.app import Penstock
 from penstock.cli.asking import GIVE_UP_AFTER_S
 from penstock.cli.completing import complete
+from penstock.cli.guessing import near
 from penstock.cli.tables import cell, count, print_json
 from penstock.cli.target import Target
 from penstock.cli.terminal import bar
@@ -155,8 +156,9 @@ def _app(target: Target, name: str) -> Penstock:
         return app
     app = target.app()
     if name not in app.tasks:
-        near = difflib.get_close_matches(name, list(app.tasks), n=3, cutoff=0.4) or list(app.tasks)[:5]
-        raise UnknownTask(f"{app.reference} has no task {name!r}; it has {', '.join(near) or 'none'}")
+        there = difflib.get_close_matches(name, list(app.tasks), n=3, cutoff=0.4) or list(app.tasks)[:5]
+        said = near(name, app.tasks) or f"; it has {', '.join(there) or 'none'}"
+        raise UnknownTask(f"{app.reference} has no task {name!r}{said}")
     return app
 
 

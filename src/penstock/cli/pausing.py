@@ -10,10 +10,12 @@ import msgspec
 
 from penstock.cli.asking import Opened, ask
 from penstock.cli.completing import complete
+from penstock.cli.guessing import near
 from penstock.cli.tables import print_json
 from penstock.cli.target import Target
 from penstock.cli.words import words
 from penstock.core.job import check_queue_name
+from penstock.core.spec import queues_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -109,17 +111,27 @@ def carry_out(
         raise click.UsageError(
             f"{verb.name} which queues? give their names or --all{', not both' * everything}"
         )
-    ask(target, lambda opened: _carry_out(opened, verb, wanted, dry_run=dry_run, as_json=as_json), make=False)
+    own: Sequence[str] = ()
+    if target.reference is not None:
+        app = target.app()
+        own = queues_of(app.tasks.values(), app.default_queue)
+    ask(target, lambda opened: _carry_out(opened, verb, wanted, own, dry_run=dry_run, as_json=as_json))
 
 
 async def _carry_out(
-    opened: Opened, verb: Verb, wanted: Sequence[str], *, dry_run: bool, as_json: bool
+    opened: Opened, verb: Verb, wanted: Sequence[str], own: Sequence[str], *, dry_run: bool, as_json: bool
 ) -> None:
-    paused = {counts.queue: counts.paused for counts in await opened.inspector.queues()}
+    """``own``: the queues of the application's tasks, where one is named."""
+    queues = await opened.inspector.queues()
+    paused = {counts.queue: counts.paused for counts in queues}
     names = wanted or list(paused)
-    for name in names:
-        if name not in paused and verb.paused:
-            click.echo(f"{name}: no queue of this name has held a job yet", err=True)
+    if wanted:
+        served = [name for card in await opened.inspector.workers() for name in card.queues]
+        # One that was only ever paused may have been a slip of the pen then.
+        known = dict.fromkeys([*(each.queue for each in queues if each.enqueued_total), *served, *own])
+        for name in names:
+            if name not in known and (verb.paused or not paused.get(name)):
+                click.echo(f"{name}: no job and no worker knows this queue{near(name, known)}", err=True)
     changing = [name for name in names if paused.get(name, False) != verb.paused]
     changed = set(changing if dry_run else await verb.act(opened, names))
     told = Told(

@@ -59,7 +59,9 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            raise click.UsageError(f"no command {name!r}{_guess(name)}", ctx)
+            from penstock.cli import guessing
+
+            raise click.UsageError(f"no command {name!r}{guessing.command(name, COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -77,15 +79,6 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-
-
-def _guess(name: str) -> str:
-    if name == "beat":
-        return "; none is needed: each worker sees to what is due later, and cron may run penstock enqueue"
-    from difflib import get_close_matches  # only who mistypes pays for it
-
-    near = get_close_matches(name, COMMANDS, 1, 0.6)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 @click.group(

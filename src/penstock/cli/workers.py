@@ -13,6 +13,7 @@ import msgspec
 from penstock.cli.asking import Opened, ask
 from penstock.cli.completing import complete
 from penstock.cli.exits import Exit
+from penstock.cli.guessing import near
 from penstock.cli.tables import ago, cell, iso, print_json, print_table
 from penstock.cli.target import Target
 from penstock.cli.words import words
@@ -66,15 +67,17 @@ def _words(given: tuple[str, ...], everybody: bool) -> tuple[Sequence[str], str]
     verbs = ", ".join(VERBS)
     if everybody:
         if len(given) != 1 or given[0] not in VERBS:
-            raise click.UsageError(f"--all: what shall the workers do? one of {verbs}, and no ids")
+            guess = near(given[-1], VERBS) if given and given[-1] not in VERBS else ""
+            raise click.UsageError(f"--all: what shall the workers do? one of {verbs}, and no ids{guess}")
         return (), given[0]
     *ids, verb = given
     if not ids and verb in VERBS:
         raise click.UsageError(f"{verb} which workers? give the beginnings of their ids, or --all")
     if verb not in VERBS:
-        if len(given) == 1:
+        guess = near(verb, VERBS)
+        if len(given) == 1 and not guess:
             raise click.UsageError(f"what shall worker {verb} do? one of {verbs}")
-        raise click.UsageError(f"{verb!r} is not one of the orders: {verbs}")
+        raise click.UsageError(f"{verb!r} is not one of the orders: {verbs}{guess}")
     return ids, verb
 
 

@@ -15,10 +15,12 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
 from penstock import INJECTED, Penstock, Reject, Retry, current_job
+from penstock.runtime.limits import MB, resident_bytes
 from tests.runtime.conftest import ring
 
 app = Penstock("children", broker="memory://children")
 mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="clean")
+ballast: list[bytearray] = []
 bell = os.environ.get("TEST_BELL", "")
 
 
@@ -51,6 +53,17 @@ def add(x: int, y: int) -> int:
 def count(box: Annotated[list[int], shared] = INJECTED) -> tuple[int, int]:
     box[0] += 1
     return os.getpid(), box[0]
+
+
+@app.task(lane="process")
+def held() -> int:
+    return resident_bytes()
+
+
+@app.task(lane="process")
+def grow(megabytes: int) -> int:
+    ballast.append(bytearray(os.urandom(1)) * (megabytes * MB))
+    return os.getpid()
 
 
 @app.task(lane="process")

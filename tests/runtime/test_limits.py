@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from penstock import Penstock
 from penstock.ids import new_id
 from penstock.runtime import limits
+from penstock.runtime.frames import FromChild, Settled, Worn
 from penstock.runtime.limits import MB, NO_LIMITS, Limits, resident_bytes
+from penstock.runtime.process_lane import ProcessLane
 from penstock.runtime.stopping import Stopping
 from tests.faults.processes import Process, descendants, gone
 from tests.runtime import children_app as tasks
@@ -100,6 +104,48 @@ def test_a_child_that_has_grown_is_replaced(start: Start, caplog: pytest.LogCapt
     second, _ = tasks.count.delay().result(WITHIN_S)
     assert first != second
     assert f"child process {first} holds " in caplog.text
+
+
+def idle_mb(start: Start) -> int:
+    """What a child holds that has done next to nothing."""
+    beside = start(NO_LIMITS)
+    held = tasks.held.delay().result(WITHIN_S) // MB
+    beside.stop()
+    beside.end()
+    return held
+
+
+def test_a_child_that_has_grown_in_a_quick_job_is_replaced_when_it_falls_idle(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "penstock.worker")
+    most = idle_mb(start) + 50
+    start(Limits(memory_mb=most))
+    first, _ = tasks.count.delay().result(WITHIN_S)  # it is looked at, and not again for a second
+    assert tasks.grow.delay(100).result(WITHIN_S) == first
+    wait_for(lambda: gone(first))
+    assert f"(max_memory_mb is {most}); it ends" in caplog.text
+    assert tasks.count.delay().result(WITHIN_S)[0] != first
+
+
+def test_a_child_that_falls_idle_as_its_next_job_comes_is_replaced_behind_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says of itself crosses the job on the wire."""
+    crossed = threading.Event()
+    heard = ProcessLane.heard
+
+    def late(lane: ProcessLane, child: Any, said: FromChild) -> None:
+        if isinstance(said, Settled) and not crossed.is_set():
+            crossed.set()
+            heard(lane, child, Worn("is worn"))
+        heard(lane, child, said)
+
+    monkeypatch.setattr(ProcessLane, "heard", late)
+    start(NO_LIMITS)
+    first, _ = tasks.count.delay().result(WITHIN_S)
+    assert crossed.is_set()
+    assert tasks.count.delay().result(WITHIN_S)[0] != first
 
 
 # --- worker processes

@@ -40,6 +40,7 @@ from penstock.runtime.frames import (
     Told,
     Unfit,
     Work,
+    Worn,
     decode_to_child,
     frame,
     settled,
@@ -131,6 +132,7 @@ class Child:
         self._limits = NO_LIMITS
         self._done = 0
         self._mono_look = 0.0
+        self._unseen = False
 
     def main(self) -> int:
         """Runs until the worker closes the wire; returns the exit code."""
@@ -149,20 +151,31 @@ class Child:
         while (job := self._next()) is not None:
             settlement = self._perform(job)
             self._tell(job)
-            self._job = None
-            self._line.say(settled(settlement, self._worn()))
+            worn = self._worn()
+            self._job = None  # behind it: the listening thread looks the other way round
+            self._line.say(settled(settlement, worn))
         self._close()
         return 0
 
     def _worn(self) -> str:
-        """Why this child is to be replaced; its memory is looked at once a second."""
+        """Why this child is to be replaced; its memory is looked at once a second, and when it falls idle."""
         self._done += 1
         limits, now = self._limits, monotonic()
-        if limits.memory_mb and now < self._mono_look:
-            limits = limits._replace(memory_mb=0)
-        elif limits.memory_mb:
-            self._mono_look = now + LOOK_EVERY_S
+        if limits.memory_mb:
+            self._unseen = now < self._mono_look
+            if self._unseen:
+                limits = limits._replace(memory_mb=0)
+            else:
+                self._mono_look = now + LOOK_EVERY_S
         return limits.reached(self._done)
+
+    def _look_when_idle(self, poll: select.poll) -> None:
+        """On the listening thread: the jobs since the last look were too quick for another, and none has followed."""
+        if self._unseen and not poll.poll(max(self._mono_look - monotonic(), 0.0) * 1_000):
+            self._unseen = False
+            why = self._limits.reached(self._done)
+            if why:
+                self._line.say(Worn(why))
 
     # --- the worker's words
 
@@ -186,6 +199,7 @@ class Child:
                 while job is not None and not poll.poll(TELL_EVERY_MS):
                     self._tell(job)
                     job = self._job
+                self._look_when_idle(poll)
                 data = self._wire.recv(RECEIVE_BYTES)
                 if not data:
                     break

@@ -91,8 +91,14 @@ class Settled(msgspec.Struct, tag=True):
     worn: str = ""
 
 
+class Worn(msgspec.Struct, tag=True):
+    """The child has fallen idle and is to be replaced: why. The next job may be on its way to it already."""
+
+    why: str
+
+
 ToChild = Hello | Work | Asked | Stopping
-FromChild = Ready | Unfit | Told | Logged | Settled
+FromChild = Ready | Unfit | Told | Logged | Settled | Worn
 
 _KINDS: Final = {kind.__name__: kind for kind in (Done, Again, Defer, Dead, Cancelled, Release)}
 _LENGTH: Final = 4

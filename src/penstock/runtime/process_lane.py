@@ -36,6 +36,7 @@ from penstock.runtime.frames import (
     Told,
     Unfit,
     Work,
+    Worn,
     decode_from_child,
     frame,
     settlement_of,
@@ -65,6 +66,7 @@ class _Child:
         run: What it runs, or what is kept for it while it starts.
         ready: It has loaded the application.
         unfit: Why it cannot run jobs.
+        worn: It has said, when it fell idle, why it is to be replaced.
         retired: It was told that there is no more work.
     """
 
@@ -72,6 +74,7 @@ class _Child:
         self.run: Run | None = None
         self.ready = False
         self.unfit: str = ""
+        self.worn: str = ""
         self.retired = False
         self.pid: int = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -378,14 +381,19 @@ class ProcessLane:
                     child.run.home.tell(child.run.delivery, data)
             case Logged():
                 _log(said)
+            case Worn(why):
+                child.worn = why
+                if child in self._idle:  # else behind its job
+                    self._idle.remove(child)
+                    self._replace(child, why)
             case _:  # Settled
                 run, child.run = child.run, None
                 assert run is not None
                 run.handle = None
                 self.settled += 1
                 self._finish(settlement_of(said, run.delivery))
-                if said.worn:
-                    self._replace(child, said.worn)
+                if said.worn or child.worn:
+                    self._replace(child, said.worn or child.worn)
                 else:
                     self._free(child)
 

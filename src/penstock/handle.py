@@ -17,6 +17,7 @@ from penstock.core.options import seconds
 from penstock.core.settlement import UNKNOWN_TASK
 from penstock.core.spec import ResultRefused
 from penstock.errors import (
+    BrokerError,
     BrokerUnavailable,
     ConfigError,
     JobCancelled,
@@ -191,7 +192,7 @@ class JobHandle(Generic[R]):
             if record.state in ENDED:
                 return self._value(record)
             if mono_until is not None and time.monotonic() >= mono_until:
-                hint = await self._nobody(record)
+                hint = await self._hint(record)
                 raise ResultTimeout(
                     f"job {self.id} has not ended in {timeout_s:g} s: {self._stands(record)}{hint}"
                 )
@@ -227,25 +228,32 @@ class JobHandle(Generic[R]):
             return BrokerUnavailable(f"job {self.id}: the broker gives no answer: {words}")
         return ResultTimeout(f"job {self.id}: the broker gave no answer within {timeout_s:g} s: {words}")
 
-    async def _nobody(self, record: JobRecord) -> str:
-        """What to do where a ready job waits for a worker that does not exist: the commonest of all mistakes."""
-        if record.state is not JobState.READY:
+    async def _hint(self, record: JobRecord) -> str:
+        """What to do where a job waits for the end of a pause, or for a worker that does not exist: what is met most."""
+        if record.state not in (JobState.READY, JobState.SCHEDULED):
             return ""
         try:
             async with asyncio.timeout(_ANSWER_S):
-                workers = await (await self._app.inspector()).workers()
-        except (BrokerUnavailable, TimeoutError):  # a hint is not worth waiting for
+                inspector = await self._app.inspector()
+                queues, workers = await inspector.queues(), await inspector.workers()
+        except (BrokerError, TimeoutError):  # a hint is not worth waiting for
             return ""
-        if any(record.queue in card.queues for card in workers):
-            return ""
+        hint = ""
+        if any(each.paused for each in queues if each.queue == record.queue):
+            hint = f"; queue {record.queue!r} is paused"
+            if not self._app.in_process:  # where no command reaches it
+                hint += f", resume it: penstock -A ... resume {record.queue}"
+        if record.state is JobState.READY and not any(record.queue in card.queues for card in workers):
+            hint += self._nobody(record.queue)
+        return hint
+
+    def _nobody(self, queue: str) -> str:
         if self._app.in_process:
             return (
-                f"; no worker in this process serves queue {record.queue!r}, and no other can: memory:// is not "
+                f"; no worker in this process serves queue {queue!r}, and no other can: memory:// is not "
                 "shared, for a worker of its own use sqlite:// or redis://"
             )
-        return (
-            f"; no worker serves queue {record.queue!r}, start one: penstock -A ... worker -Q {record.queue}"
-        )
+        return f"; no worker serves queue {queue!r}, start one: penstock -A ... worker -Q {queue}"
 
     def _value(self, record: JobRecord) -> R:
         envelope = _envelope(record)

@@ -6,15 +6,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from penstock import BrokerUnavailable, JobCancelled, Penstock, ResultTimeout
+from penstock import BrokerError, BrokerRejected, BrokerUnavailable, JobCancelled, Penstock, ResultTimeout
 from penstock.brokers.memory.broker import MemoryBroker
 from penstock.brokers.redis.broker import RedisBroker
 from penstock.core.job import JobRecord
-from penstock.ports.broker import WorkerCard
 from tests.servers import RedisServer
 
 
@@ -70,11 +69,15 @@ def test_without_a_timeout_for_as_long_as_an_enqueue(app: Penstock, monkeypatch:
     assert len(away.asked_s) > 2
 
 
-def test_no_hint_is_worth_an_error(app: Penstock, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def workers(broker: MemoryBroker) -> list[WorkerCard]:
-        raise BrokerUnavailable("connection refused")
+@pytest.mark.parametrize("look", ["workers", "queues"])
+@pytest.mark.parametrize("error", [BrokerUnavailable("connection refused"), BrokerRejected("no permission")])
+def test_no_hint_is_worth_an_error(
+    app: Penstock, monkeypatch: pytest.MonkeyPatch, look: str, error: BrokerError
+) -> None:
+    async def fails(broker: MemoryBroker) -> NoReturn:
+        raise error
 
-    monkeypatch.setattr(MemoryBroker, "workers", workers)
+    monkeypatch.setattr(MemoryBroker, look, fails)
     with pytest.raises(ResultTimeout, match=r"waits for a worker$"):
         app.send("f").result(0.01)
 

@@ -195,6 +195,26 @@ def test_a_timeout_without_a_worker_says_what_would_help(app: Penstock, tmp_path
     assert said[1].endswith("no worker serves queue 'default', start one: penstock -A ... worker -Q default")
 
 
+@pytest.mark.parametrize("wait", [{}, {"countdown": 60}])
+def test_a_timeout_says_that_the_queue_is_paused(broker_url: str, wait: dict[str, Any]) -> None:
+    app = Penstock("paused", broker=broker_url)
+
+    async def pause() -> None:
+        await (await app.inspector()).pause(["mail"])
+
+    app.call(pause())
+    said: list[str] = []
+    for queue in ("mail", "default"):
+        with pytest.raises(ResultTimeout) as caught:
+            app.send("f", options={"queue": queue, **wait}).result(0.01)
+        said.append(str(caught.value))
+    app.close()
+    resume = "" if app.in_process else ", resume it: penstock -A ... resume mail"
+    assert f"; queue 'mail' is paused{resume}" in said[0]
+    assert "no worker" in said[0] or wait
+    assert "paused" not in said[1]
+
+
 def test_a_timeout_says_in_words_why_a_job_was_put_off(app: Penstock, working: Working) -> None:
     @app.task
     def later(word: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from penstock import __version__
-from penstock.cli.doctor import full, unserved
+from penstock.cli.doctor import full, paused, unserved
 from penstock.ports.broker import WorkerCard
 from penstock.ports.inspector import QueueCounts
 from tests.cli.shell import PATIENCE_S, Shell
@@ -264,6 +264,18 @@ def test_a_queue_is_full_when_every_worker_of_it_is() -> None:
     many = [QueueCounts(f"q{n}", ready=1) for n in range(12)]
     card = WorkerCard("w", "app", queues=[each.queue for each in many], concurrency=1, running=1)
     assert "q9 (1 job waiting, 1 of 1 slot busy) and 2 more; " in full(many, [card])
+
+
+def test_doctor_names_paused_queues(filled: tuple[Shell, dict[str, str]]) -> None:
+    shell, _ = filled
+    before = shell("doctor", "--json")
+    assert before.json()["paused queues"] == "none"
+    assert shell("pause", "mail").code == 0
+    after = shell("doctor", "--json")
+    assert after.json()["paused queues"] == "mail (1 job waiting); penstock resume mail ends that"
+    assert after.code == before.code
+    many = paused([QueueCounts(f"q{n}", paused=True) for n in range(12)])
+    assert "q9 (0 jobs waiting) and 2 more; penstock resume q0 " in many
 
 
 def test_doctor_says_what_must_change(plain: Shell, start_redis: Any) -> None:

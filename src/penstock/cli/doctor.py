@@ -69,6 +69,7 @@ async def _examine(target: Target, opened: Opened, fields: dict[str, object]) ->
     fields["quarantined"] = sum(each.quarantined for each in queues)
     fields["workers"] = len(workers)
     fields["full queues"] = full(queues, workers) or "none"
+    fields["paused queues"] = paused(queues) or "none"
     found = [*opened.warnings, *problems, *unserved(queues, workers, target.reference or "...")]
     if abs(ahead_s) > CLOCK_TOLERATED_S:
         found.append(
@@ -96,6 +97,16 @@ def full(queues: Sequence[QueueCounts], workers: Sequence[WorkerCard]) -> str:
         return ""
     more = f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
     return f"{', '.join(found[:_MOST_NAMES])}{more}; see what holds them: penstock jobs --state running"
+
+
+def paused(queues: Sequence[QueueCounts]) -> str:
+    """Queues that nobody takes from until they are resumed. Somebody wanted that, so it changes no exit code."""
+    found = [each for each in queues if each.paused]
+    if not found:
+        return ""
+    shown = ", ".join(f"{each.queue} ({count(each.ready, 'job')} waiting)" for each in found[:_MOST_NAMES])
+    more = f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
+    return f"{shown}{more}; penstock resume {' '.join(each.queue for each in found[:_MOST_NAMES])} ends that"
 
 
 def unserved(queues: Sequence[QueueCounts], workers: Sequence[WorkerCard], app: str = "...") -> list[str]:

@@ -229,7 +229,7 @@ class JobHandle(Generic[R]):
         return ResultTimeout(f"job {self.id}: the broker gave no answer within {timeout_s:g} s: {words}")
 
     async def _hint(self, record: JobRecord) -> str:
-        """What to do where a job waits for the end of a pause, or for a worker that does not exist: what is met most."""
+        """What to do where a job waits for a worker that does not exist, as most do, or for a pause to end."""
         if record.state not in (JobState.READY, JobState.SCHEDULED):
             return ""
         try:

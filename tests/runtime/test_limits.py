@@ -35,6 +35,16 @@ def test_what_is_reached() -> None:
     assert Limits(memory_mb=1_000_000).reached(1) == ""
 
 
+def test_a_bound_below_the_size_of_a_process_that_has_done_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "resident_bytes", lambda: 80 * MB)
+    assert NO_LIMITS.too_small("a process") == ""
+    assert Limits(memory_mb=80).too_small("a process") == ""
+    assert Limits(jobs=1, memory_mb=79).too_small("a process") == (
+        "max_memory_mb is 79, but a process holds 80 MB before its first job: each is replaced as soon as it has done "
+        "one, for ever. Set it well above that, as to 200, or to 0 for no limit"
+    )
+
+
 def test_the_size_of_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = resident_bytes()
     assert before > 10 * MB
@@ -104,6 +114,7 @@ def test_a_child_that_has_grown_is_replaced(start: Start, caplog: pytest.LogCapt
     second, _ = tasks.count.delay().result(WITHIN_S)
     assert first != second
     assert f"child process {first} holds " in caplog.text
+    assert caplog.text.count("max_memory_mb is 1, but a child process of the process lane holds ") == 1
 
 
 def idle_mb(start: Start) -> int:
@@ -159,6 +170,10 @@ ballast = bytearray()
 
 @app.task
 def pid() -> int:
+    return os.getpid()
+
+@app.task(lane="process")
+def child() -> int:
     return os.getpid()
 
 @app.task
@@ -237,6 +252,20 @@ def test_a_worker_process_that_has_grown_is_replaced(folder: Path, client: Penst
         process.wait_for("which was replaced, ended with exit code 0")
         assert gone(grown)
         assert len(descendants(process.pid)) == 2
+
+
+def test_a_bound_that_every_worker_is_above_is_told_once(folder: Path, client: Penstock) -> None:
+    with worker(folder, "--processes", "2", "--max-memory-mb", "1", processes=2) as process:
+        process.wait_for(
+            r"WARNING .*max_memory_mb is 1, but a worker process of this application holds \d+ MB before its first job"
+        )
+        first = client.send("worn.pid").result(timeout=WITHIN_S)
+        process.wait_for(rf"\(pid {first}\) holds .*; it is replaced")
+        process.wait_for("which was replaced, ended with exit code 0")
+        assert client.send("worn.child").result(timeout=WITHIN_S)
+        process.signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 0
+        assert process.count("max_memory_mb is 1, but a ") == 1
 
 
 def test_one_more_process_at_most_though_long_jobs_go_on(

@@ -130,10 +130,17 @@ def run_worker(app: Penstock, settings: WorkerSettings, pulse: Pulse | None) -> 
     from penstock.runtime.worker import Worker
 
     heartbeat = open_heartbeat(app, settings)
+    unseen = pulse is not None and pulse.supervised
 
     def on_beat(longest_s: float | None) -> None:
+        nonlocal unseen
         if pulse is not None:
             pulse.beat(longest_s)
+            if unseen:  # now that all is loaded, and hardly anything has run
+                unseen = False
+                too_small = settings.limits.too_small("a worker process of this application")
+                if too_small:
+                    pulse.warn(too_small)
         if heartbeat is not None:
             heartbeat.beat(worker.state)
 

@@ -147,7 +147,7 @@ class Child:
         self._limits = hello.limits
         set_up_logging(hello.log_levels, self._line)
         threading.Thread(target=self._listen, name="penstock-listen", daemon=True).start()
-        self._line.say(Ready())
+        self._line.say(Ready(self._limits.too_small("a child process of the process lane")))
         while (job := self._next()) is not None:
             settlement = self._perform(job)
             self._tell(job)

@@ -205,8 +205,14 @@ class Engine:
             from penstock.runtime.process_lane import ProcessLane
 
             settings = self._settings
+            limits = settings.limits
             lane = ProcessLane(
-                size, settings.app_reference, executor.finish, settings.command_line, settings.limits
+                size,
+                settings.app_reference,
+                executor.finish,
+                settings.command_line,
+                limits,
+                warned=self._recycled and bool(limits.too_small("")),
             )
             self._in_children = lambda: lane.settled
             lanes[Lane.PROCESS] = lane

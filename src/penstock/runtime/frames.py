@@ -53,7 +53,12 @@ class Stopping(msgspec.Struct, tag=True):
 
 
 class Ready(msgspec.Struct, tag=True):
-    """The child has loaded the application."""
+    """The child has loaded the application.
+
+    ``warning`` says what is wrong with its limits; empty for nothing.
+    """
+
+    warning: str = ""
 
 
 class Unfit(msgspec.Struct, tag=True):

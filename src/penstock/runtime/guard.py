@@ -64,6 +64,10 @@ class Pulse:
         """Asks the supervisor to replace this worker, which goes on until the other one is ready."""
         self._write(f"r {why}")
 
+    def warn(self, text: str) -> None:
+        """Has the supervisor say something once that each of its workers will find."""
+        self._write(f"w {text}")
+
     def close(self) -> None:
         """Does without: a guard ends, a supervisor does not beat for this worker."""
         fd, self._fd = self._fd, -1

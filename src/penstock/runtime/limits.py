@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
 MB: Final = 1_000_000
+# What is recommended is rounded up to a multiple of it.
+ROUND_MB: Final = 50
 # A worn process whose jobs are let end for longer is spoken of, and others are not kept waiting for it any more.
 PATIENCE_S: Final = 600.0
 _STATM: Final = Path("/proc/self/statm")
@@ -37,6 +40,21 @@ class Limits(NamedTuple):
             if held > self.memory_mb * MB:
                 return f"holds {held / MB:.0f} MB (max_memory_mb is {self.memory_mb})"
         return ""
+
+    def too_small(self, who: str) -> str:
+        """What is wrong with a bound on memory that this process is above before it has done anything; else empty.
+
+        Args:
+            who: How to call a process as this one.
+        """
+        held = resident_bytes() / MB if self.memory_mb else 0.0
+        if held <= self.memory_mb:
+            return ""
+        enough = math.ceil(2 * held / ROUND_MB) * ROUND_MB
+        return (
+            f"max_memory_mb is {self.memory_mb}, but {who} holds {held:.0f} MB before its first job: each is replaced "
+            f"as soon as it has done one, for ever. Set it well above that, as to {enough}, or to 0 for no limit"
+        )
 
 
 NO_LIMITS: Final = Limits()

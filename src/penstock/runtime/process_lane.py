@@ -221,6 +221,7 @@ class ProcessLane:
         finish: Takes what became of each run.
         command_line: Settings that the worker was given there, for the children's application.
         limits: When a child is replaced.
+        warned: Somebody else says that these are too small.
 
     Attributes:
         settled: Runs of which a child has told the outcome.
@@ -233,6 +234,8 @@ class ProcessLane:
         finish: Finish,
         command_line: Mapping[str, Any] | None = None,
         limits: Limits = NO_LIMITS,
+        *,
+        warned: bool = False,
     ) -> None:
         self._size = size
         self._finish = finish
@@ -242,6 +245,7 @@ class ProcessLane:
         self._children: set[_Child] = set()
         self._idle: list[_Child] = []
         self._started = 0
+        self._warned = warned
         self.settled: int = 0
         self._stopping = False
         self._backoff_s = 0.0
@@ -369,8 +373,11 @@ class ProcessLane:
     def heard(self, child: _Child, said: FromChild) -> None:
         """A child has said something."""
         match said:
-            case Ready():
+            case Ready(warning):
                 child.ready = True
+                if warning and not self._warned:
+                    self._warned = True
+                    log.warning("%s", warning)
                 self._backoff_s = self._mono_retry = 0.0
                 self._free(child)
             case Unfit(reason):

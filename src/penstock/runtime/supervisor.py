@@ -71,6 +71,7 @@ class Supervisor:
         self._signals: list[int] = []
         self._stops = 0
         self._quiet = False
+        self._warned = False
         self._fatal = 0
         self._mono_hurry: float | None = None
         self._mono_kill: float | None = None
@@ -240,6 +241,9 @@ class Supervisor:
 
     def _replace(self) -> None:
         for slot in list(self._slots):
+            if slot.ward is not None and slot.ward.warning and not self._warned:
+                self._warned = True
+                log.warning("%s", slot.ward.warning)
             if slot.ward is not None and slot.ward.wants_successor:
                 why, slot.ward.wants_successor = slot.ward.wants_successor, ""
                 slot.worn = True

@@ -44,12 +44,14 @@ class Ward:
     Attributes:
         ready: It has been heard: it reached its broker.
         wants_successor: Why it asks to be replaced; empty where it does not.
+        warning: What is to be said once, however many workers find it; empty for nothing.
     """
 
     def __init__(self, pid: int, connect: Connect, say: Callable[[str], None]) -> None:
         self.pid = pid
         self.ready: bool = False
         self.wants_successor: str = ""
+        self.warning: str = ""
         self._connect = connect
         self._say = say
         self._data = b""
@@ -75,6 +77,8 @@ class Ward:
                     self._prepare()
             elif kind == b"r":
                 self.wants_successor = rest.decode()
+            elif kind == b"w":
+                self.warning = rest.decode()
             else:
                 self.ready = True
                 self._limit_s = LONGEST_KEPT_S if rest == b"-" else min(float(rest), LONGEST_KEPT_S)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 from penstock import listing
 from penstock.brokers import Address, connect, connect_blocking, inspector
@@ -351,6 +351,16 @@ class Penstock(Declarations):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    if not TYPE_CHECKING:  # type checkers refuse it by themselves
+
+        def __enter__(self) -> NoReturn:
+            raise ConfigError(
+                "with app: say async with app, in an async def; synchronous code need not close it, and may with "
+                "app.close()"
+            )
+
+        def __exit__(self, *_error: object) -> None: ...
 
 
 # Those that may have a loop of their own. A script need not close what it made.

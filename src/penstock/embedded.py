@@ -14,7 +14,7 @@ import threading
 from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from penstock import __version__
 from penstock.core.options import seconds
@@ -103,6 +103,16 @@ class WorkerBlock:
         await self._worker.finish()
         if error is None:
             self._worker.raise_failure()
+
+    if not TYPE_CHECKING:  # type checkers refuse it by themselves
+
+        def __enter__(self) -> NoReturn:
+            raise ConfigError(
+                "with app.worker(): it lives on an event loop, so say: async with app.worker(), in an async def; to "
+                "run jobs beside synchronous code start penstock -A MODULE worker"
+            )
+
+        def __exit__(self, *_error: object) -> None: ...
 
 
 def _settings(

@@ -518,5 +518,39 @@ def test_none_says_nothing(email: type[Any]) -> None:
     assert email.set(wait=None, queue=None, retry=None).perform_async(1, "a").id.startswith("mail:")
 
 
+@pytest.mark.parametrize(
+    ("typed", "instead"),
+    [
+        ("delay", "perform_async(...)"),
+        ("adelay", "aperform_async(...)"),
+        ("apply_async", "perform_async(...), or perform_in(SECONDS, ...), or set(...).perform_async(...)"),
+        ("delay_many", "perform_bulk([...])"),
+        ("options", "set(...).perform_async(...)"),
+        ("perform_later", "perform_async(...)"),
+    ],
+)
+def test_the_spelling_of_plain_tasks_leads_to_this_one(email: type[Any], typed: str, instead: str) -> None:
+    said = f"EmailWorker.{typed}: a class task has no {typed}; say EmailWorker.{instead}"
+    for asked in (email, email()):
+        with pytest.raises(AttributeError) as caught:
+            getattr(asked, typed)
+        assert str(caught.value) == said
+        assert not hasattr(asked, typed)
+
+
+def test_a_class_may_have_those_names_for_itself(app: Penstock) -> None:
+    class Slow:
+        delay = 5
+
+        def options(self) -> str:
+            return "mine"
+
+    class Mail(Job, Slow, app=app):
+        def perform(self) -> None: ...
+
+    assert (Mail.delay, Mail().delay, Mail().options()) == (5, 5, "mine")
+    assert Mail.options(Mail()) == "mine"
+
+
 def test_a_setter_shows_its_task(email: type[Any]) -> None:
     assert repr(email.set(queue="bulk")) == f"<Setter {__name__}.{email.__qualname__}>"

@@ -357,6 +357,15 @@ async def test_a_task_that_nobody_knows_is_told(caplog: pytest.LogCaptureFixture
     await app.aclose()
 
 
+def test_a_with_that_is_not_async_says_so() -> None:
+    app = make_app(f"memory://{new_id()}")
+    with pytest.raises(ConfigError, match=r"say: async with app\.worker\(\), in an async def"), app.worker():  # type: ignore[attr-defined]  # what is tested
+        pass
+    with pytest.raises(ConfigError, match=r"async with app, in an async def.*app\.close\(\)"), app:  # type: ignore[attr-defined]  # what is tested
+        pass
+    app.close()
+
+
 async def test_what_the_broker_warns_about_is_said_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

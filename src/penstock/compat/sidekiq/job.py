@@ -282,6 +282,39 @@ class Job:
         return Setter(_task_of(cls)).set(**options)
 
 
+class _Spelled:
+    """Says what a name of plain tasks, or of another library's, is called here. To ``hasattr`` it is not there."""
+
+    def __init__(self, name: str, instead: str) -> None:
+        self._name = name
+        self._instead = instead
+
+    def __get__(self, instance: Job | None, owner: type[Job]) -> object:
+        try:  # a class may have it from another of its bases
+            return getattr(super(Job, owner if instance is None else instance), self._name)
+        except AttributeError:
+            raise AttributeError(
+                f"{owner.__name__}.{self._name}: a class task has no {self._name}; say "
+                f"{owner.__name__}.{self._instead}",
+                name=self._name,
+                obj=None,  # or a traceback would guess another of these names
+            ) from None
+
+
+# Not written in the class: type checkers are to refuse them.
+for _name, _instead in {
+    "delay": "perform_async(...)",
+    "adelay": "aperform_async(...)",
+    "apply_async": "perform_async(...), or perform_in(SECONDS, ...), or set(...).perform_async(...)",
+    "delay_many": "perform_bulk([...])",
+    "adelay_many": "aperform_bulk([...])",
+    "options": "set(...).perform_async(...)",
+    "perform_later": "perform_async(...)",
+    "perform_now": "perform_inline(...)",
+}.items():
+    setattr(Job, _name, _Spelled(_name, _instead))
+
+
 _SPELLINGS: Final = tuple(
     name for name, value in vars(Job).items() if isinstance(value, classmethod) and name[0] != "_"
 )

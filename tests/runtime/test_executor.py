@@ -40,6 +40,12 @@ def work(x: int = 0) -> int:
 async def awork() -> None: ...
 
 
+def unbounded() -> None: ...
+
+
+def child() -> None: ...
+
+
 class Bench:
     """An executor of two slots and what it said."""
 
@@ -396,6 +402,45 @@ def test_what_is_hoarded_and_what_takes_too_long(
     asyncio.run(main())
     assert caplog.text.count("A thread cannot be stopped") == 1
     assert caplog.text.count("A coroutine was asked to end") == 1
+
+
+def test_what_ignores_that_it_was_cancelled_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It holds its slot for ever only where its timeout is over as well: without one it may just take long."""
+    monkeypatch.setattr(module, "SWEEP_EVERY_S", 0.005)
+    monkeypatch.setattr(module, "STUCK_S", 0.05)
+
+    async def main() -> None:
+        bench = Bench(Lane.THREAD, Lane.LOOP, Lane.PROCESS)
+        bench.registry["unbounded"] = spec_of(unbounded)
+        bench.registry["child"] = spec_of(child, lane="process")
+        timed, long, quick, fork = (delivery(name) for name in ("awork", "unbounded", "unbounded", "child"))
+        bench.admit(timed, quick)
+        runs = {run.delivery.token: run for run in bench.executor.held()}
+        for run in runs.values():
+            run.mono_started = monotonic()
+        bench.executor.cancel([timed.token, quick.token])
+        bench.executor.finish(Done(quick))  # it heeds
+        await until(lambda: bench.executor.stuck() == 1)
+        assert bench.executor.held() == [runs[timed.token]]
+        bench.executor.finish(Done(timed))
+        await until(lambda: not bench.executor.load)
+        bench.admit(long, fork)
+        for run in bench.executor.held():
+            run.mono_started = monotonic()
+        bench.executor.cancel([long.token, fork.token])
+        await until(lambda: not bench.executor._mono_cancelled)
+        assert bench.executor.stuck() == 0
+        for ended in (long, fork):
+            bench.executor.finish(Done(ended))
+        await until(lambda: bench.executor._sweeper is None)
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == 2
+        assert f"job {timed.id} of awork was cancelled 0 s ago and goes on. A coroutine was asked" in said[0]
+        assert f"job {long.id} of unbounded was cancelled 0 s ago and goes on. A thread cannot" in said[1]
+
+    asyncio.run(main())
 
 
 def test_at_most_once_at_the_end(caplog: pytest.LogCaptureFixture) -> None:

@@ -27,8 +27,9 @@ HOARD_S: Final = 1.0
 SWEEP_EVERY_S: Final = 0.1
 # How long a coroutine has to end after it was cancelled before it counts as one that does not heed.
 HEED_S: Final = 1.0
-# So long after its timeout a run that was asked to end counts as one that never will. One that looks at cancelled()
-# between two pieces of its work gets there later than at once, and the worker that it runs in must not be ended for it.
+# So long after its timeout a run that was asked to end counts as one that never will; so long after it was cancelled
+# the log says that it goes on. One that looks at cancelled() between two pieces of its work gets there later than at
+# once, and the worker that it runs in must not be ended for it.
 STUCK_S: Final = 5.0
 # How long, at the end, the retry policies of what ignores its timeout may take to say what becomes of it.
 POLICY_WITHIN_S: Final = 1.0
@@ -93,6 +94,7 @@ class Executor:
         self._gate_reserved: Callable[[int], int] = lambda slots: 0
         self._lanes: dict[Lane, LaneRunner] = {}
         self._held: dict[int, Run] = {}
+        self._mono_cancelled: dict[int, float] = {}
         self._backlog: deque[Run] = deque()
         self._handed = 0
         self._finished: deque[Settlement] = deque()
@@ -254,6 +256,7 @@ class Executor:
         for token in tokens:
             run = self._held.get(token)
             if run is not None and run.ask is None:
+                self._mono_cancelled[token] = monotonic()
                 self._ask(run, Ask.CANCEL, Cancelled(run.delivery))
 
     def lose(self, tokens: Iterable[int]) -> int:
@@ -350,9 +353,13 @@ class Executor:
     # --- over time
 
     def stuck(self) -> int:
-        """Slots of runs that were asked to end for their timeout long ago, and go on."""
+        """Slots of runs whose timeout is long over, that were asked to end for that or before it, and go on."""
         now = monotonic()
-        return sum(1 for run in self._held.values() if run.warned and _overdue_s(run, now) > STUCK_S)
+        return sum(
+            1
+            for run in self._held.values()
+            if run.warned and run.timeout_s is not None and _overdue_s(run, now) > STUCK_S
+        )
 
     def _watch(self) -> None:
         if self._sweeper is None and self._loop is not None:
@@ -365,6 +372,8 @@ class Executor:
         for run in list(self._held.values()):
             if run.timeout_s is not None and run.mono_started:
                 self._time(run, _overdue_s(run, now))
+        if self._mono_cancelled:
+            self._look_at_cancelled(now)
         self.recall(now - HOARD_S)
         # What waited at the gate may have gone elsewhere.
         self._hand_over()
@@ -384,10 +393,25 @@ class Executor:
         heeds = lane is Lane.THREAD and run.handle is not None and overdue_s <= HEED_S
         if lane is not Lane.PROCESS and not run.warned and not heeds:
             run.warned = True
-            what = "thread cannot be stopped: it" if lane is Lane.THREAD else "coroutine"
-            log.warning("job %s of %s runs longer than its timeout of %g s. A %s was asked to end "
-                        '(current_job().cancelled()) and keeps its slot; lane="process" can be killed',
-                        run.delivery.id, run.spec.name, run.timeout_s, what)  # fmt: skip
+            _warn(run, f"runs longer than its timeout of {run.timeout_s:g} s")
+
+    def _look_at_cancelled(self, mono_now: float) -> None:
+        for token, mono_asked in list(self._mono_cancelled.items()):
+            run = self._held.get(token)
+            if run is not None and mono_now - mono_asked <= STUCK_S:
+                continue
+            del self._mono_cancelled[token]
+            # A child is killed shortly after it was asked.
+            if run is not None and run.mono_started and run.spec.lane is not Lane.PROCESS:
+                run.warned = True
+                _warn(run, f"was cancelled {mono_now - mono_asked:.0f} s ago and goes on")
+
+
+def _warn(run: Run, how: str) -> None:
+    """Says once that a run does not heed what it was asked."""
+    what = "thread cannot be stopped: it" if run.spec.lane is Lane.THREAD else "coroutine"
+    log.warning('job %s of %s %s. A %s was asked to end (current_job().cancelled()) and keeps its slot; lane="process" '
+                "can be killed", run.delivery.id, run.spec.name, how, what)  # fmt: skip
 
 
 def _overdue_s(run: Run, mono_now: float) -> float:

@@ -13,9 +13,10 @@ import pytest
 from penstock.core.job import Delivery
 from penstock.core.settlement import Cause, Dead, Done, Release
 from penstock.errors import BrokerRejected, BrokerUnavailable
-from penstock.ports.broker import Beat, Fetched, Maintained, Progress, Started, WorkerCard
+from penstock.ports.broker import Beat, Command, Fetched, Maintained, Progress, Started, WorkerCard
 from penstock.runtime import feeder as feeder_module
 from penstock.runtime import gate as gate_module
+from penstock.runtime import leases as leases_module
 from penstock.runtime import service as service_module
 from penstock.runtime.feeder import Feeder
 from penstock.runtime.gate import MOST_SUSPECTS, Gate
@@ -575,6 +576,33 @@ def test_a_beat_carries_notes_and_keeps_them_when_it_fails() -> None:
         assert await leases.tick() == 5.0
         leases._on_beat = lambda beat: held.append(delivery())
         assert await leases.tick() == 1.0  # it came while the beat was under way
+
+    in_a_loop(main)
+
+
+def test_who_was_given_an_order_asks_for_the_next_one_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1_000.0]
+    monkeypatch.setattr(leases_module, "monotonic", lambda: clock[0])
+
+    async def main() -> None:
+        consumer = FakeConsumer()
+        leases = Leases(
+            consumer,
+            15.0,
+            holding=list,
+            notes=list,
+            put_back=lambda notes: None,
+            card=lambda: WorkerCard("a", "b"),
+            on_beat=lambda beat: None,
+            pulse=lambda: None,
+        )
+        consumer.beaten = [Beat(), Beat(commands=[Command("c", "dump")])]
+        assert await leases.tick() == 5.0
+        assert await leases.tick() == 1.0
+        clock[0] += leases_module.ATTENTIVE_S - 0.1
+        assert await leases.tick() == 1.0
+        clock[0] += 0.2
+        assert await leases.tick() == 5.0
 
     in_a_loop(main)
 

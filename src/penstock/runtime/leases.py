@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Final
 
 from penstock.core.job import Delivery
@@ -11,6 +12,8 @@ from penstock.runtime.service import Service
 
 # While jobs run a beat also brings cancellations, so it comes often enough for who waits for one.
 BUSY_EVERY_S: Final = 1.0
+# Whoever has given an order looks at what came of it and gives the next one: for so long orders are asked for as often.
+ATTENTIVE_S: Final = 30.0
 
 
 class Leases(Service):
@@ -50,6 +53,7 @@ class Leases(Service):
         self._card = card
         self._on_beat = on_beat
         self._pulse = pulse
+        self._mono_attentive_until = 0.0
 
     async def tick(self) -> float:
         """One beat."""
@@ -62,5 +66,8 @@ class Leases(Service):
             raise
         self._on_beat(beat)
         self._pulse()
+        if beat.commands:
+            self._mono_attentive_until = monotonic() + ATTENTIVE_S
         # Not ``holding``: what has come meanwhile waits for the next beat.
-        return min(self._lease_s / 3, BUSY_EVERY_S) if self._holding() else self._lease_s / 3
+        often = self._holding() or (self._mono_attentive_until and monotonic() < self._mono_attentive_until)
+        return min(self._lease_s / 3, BUSY_EVERY_S) if often else self._lease_s / 3

@@ -101,6 +101,25 @@ def test_one_outage_is_one_line_for_all_duties(
     ]
 
 
+def test_who_asks_no_more_leaves_the_word_to_another(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    fetch, beat = Backoff("fetch"), Backoff("beat")
+    fetch.outage = beat.outage = Outage()
+    beat.speak_for(fetch)  # there is nothing to say
+    beat.succeeded()
+    assert caplog.messages == []
+    fetch.failed(BrokerUnavailable("gone"))
+    beat.failed(BrokerUnavailable("gone"))
+    beat.speak_for(fetch)
+    fetch.succeeded()
+    assert caplog.messages == ["fetch: gone; trying again"]
+    beat.succeeded()
+    assert caplog.messages[1:] == ["beat, fetch: works again"]
+    fetch.failed(BrokerUnavailable("gone"))  # it asks again
+    fetch.succeeded()
+    assert caplog.messages[2:] == ["fetch: gone; trying again", "fetch: works again"]
+
+
 def test_a_duty_goes_on_whatever_happens() -> None:
     class Duty(Service):
         name = "duty"

@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
@@ -21,7 +22,7 @@ from penstock import (
     RetryLater,
     current_job,
 )
-from penstock.errors import PenstockError
+from penstock.errors import BrokerUnavailable, PenstockError
 from penstock.runtime.limits import Limits
 from tests.runtime.conftest import WITHIN_S, Beside, Working, wait_for
 
@@ -421,6 +422,43 @@ def test_a_worn_worker_does_not_wait_for_what_ignores_its_timeout(
     assert caught.value.cause == "timeout"
     assert "1 job(s) were still running when nothing else did: 1 had ignored their timeout" in caplog.text
     go.set()
+
+
+@pytest.mark.parametrize("how", ["quiet", "drains"])
+def test_one_that_fetches_no_more_says_that_the_broker_is_back(
+    app: Penstock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    caplog.set_level("INFO")
+    go, begun = threading.Event(), threading.Event()
+
+    @app.task
+    def long() -> None:
+        begun.set()
+        assert go.wait(WITHIN_S)
+
+    async def away(*_: object) -> NoReturn:
+        raise BrokerUnavailable("gone")
+
+    job = long.delay()
+    beside = Beside(app, concurrency=2, lease_s=0.3)
+    assert begun.wait(WITHIN_S)
+    engine = beside.worker._engine
+    assert engine is not None
+    monkeypatch.setattr(engine._consumer, "fetch", away)
+    wait_for(lambda: "fetch: gone; trying again" in caplog.text)
+    assert "works again" not in caplog.text
+    if how == "quiet":
+        beside.worker._post(beside.worker._quiet)
+    else:
+        beside.stop()
+    wait_for(lambda: "fetch: works again" in caplog.text)  # its beats are answered
+    monkeypatch.undo()
+    go.set()
+    job.result(WITHIN_S)
+    if how == "quiet":
+        beside.stop()
+    assert beside.end() == 0
+    assert caplog.text.count("works again") == 1
 
 
 def test_a_worn_worker_says_again_and_again_what_it_waits_for(

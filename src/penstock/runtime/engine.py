@@ -168,6 +168,7 @@ class Engine:
             admit=self._admit,
             on_empty=self._on_empty,
             wait_s=BURST_WAIT_S if settings.burst else LONGEST_WAIT_S,
+            on_quiet=lambda: self._feeder.fall_silent(self._leases),
             order=None if settings.weights is None else turns(settings.weights),
         )
         self._leases = Leases(
@@ -372,6 +373,8 @@ class Engine:
         await self._feeder.stop()
         self._executor.stopping()
         await self._gate.stop()
+        for duty in (self._feeder, self._gate):
+            duty.fall_silent(self._leases)
         self._executor.recall(time.monotonic())
         await self._running_have_ended()
         await self._leave_behind()

@@ -36,6 +36,7 @@ class Feeder(Service):
         finished: How many have ended since the start.
         admit: Takes the deliveries.
         on_empty: Told when a fetch that did not wait brought nothing.
+        on_quiet: Told whenever it begins to take nothing.
         order: Draws the order of the queues for each fetch; None: always the one in which they were named.
     """
 
@@ -54,6 +55,7 @@ class Feeder(Service):
         admit: Callable[[Sequence[Delivery]], None],
         on_empty: Callable[[], None],
         wait_s: float = LONGEST_WAIT_S,
+        on_quiet: Callable[[], None] = lambda: None,
         order: Callable[[], Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
@@ -67,6 +69,7 @@ class Feeder(Service):
         self._admit = admit
         self._on_empty = on_empty
         self._wait_s = wait_s
+        self._on_quiet = on_quiet
         self._order = order
         self._room = asyncio.Event()
         self._resumed = asyncio.Event()
@@ -95,7 +98,9 @@ class Feeder(Service):
 
     async def tick(self) -> float:
         """Waits for room, then fetches once."""
-        await self._resumed.wait()
+        if self.quiet:
+            self._on_quiet()
+            await self._resumed.wait()
         want = self._want()
         while want <= 0:
             self._room.clear()

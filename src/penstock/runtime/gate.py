@@ -15,7 +15,7 @@ from typing import Final
 
 from penstock.ports.broker import Beat, Consumer, Started
 from penstock.runtime.run import Run
-from penstock.runtime.service import Backoff, Outage
+from penstock.runtime.service import Backoff, Outage, Service
 
 # Suspects that may wait here for their turn, as long as it comes quickly.
 MOST_SUSPECTS: Final = 200
@@ -63,6 +63,10 @@ class Gate:
     def share(self, outage: Outage) -> None:
         """See ``Service``."""
         self._backoff.outage = outage
+
+    def fall_silent(self, other: Service) -> None:
+        """See ``Service``."""
+        other.speak_for(self._backoff)
 
     @property
     def suspects(self) -> int:

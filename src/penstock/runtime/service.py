@@ -50,6 +50,14 @@ class Outage:
             self._mono_said = 0.0
         return True
 
+    def passed_on(self, what: str, to: str) -> bool:
+        """A duty that had no answer asks no more, so another is waited for; says whether it had none."""
+        if what not in self._away:
+            return False
+        self._away.discard(what)
+        self._away.add(to)
+        return True
+
 
 class Backoff:
     """Waits that double, with jitter, and a complaint now and then instead of one a failure.
@@ -92,6 +100,12 @@ class Backoff:
                 log.info("%s: works again", self._what)
             self._wait_s = self._mono_complained = 0.0
 
+    def speak_for(self, other: Backoff) -> None:
+        """The other's duty asks no more; where it had no answer, the next one here says that the broker is back."""
+        if other.outage.passed_on(other._what, self._what):
+            other._wait_s = 0.0
+            self._wait_s = self._wait_s or FIRST_BACKOFF_S
+
 
 class Service:
     """One duty, ticking on the I/O loop until it is stopped.
@@ -115,6 +129,14 @@ class Service:
     def share(self, outage: Outage) -> None:
         """Says together with others that the broker does not answer."""
         self._backoff.outage = outage
+
+    def speak_for(self, backoff: Backoff) -> None:
+        """Says in place of a duty that asks no more that the broker is back."""
+        self._backoff.speak_for(backoff)
+
+    def fall_silent(self, other: Service) -> None:
+        """Asks no more; the other says that the broker is back."""
+        other.speak_for(self._backoff)
 
     def nudge(self) -> None:
         """Makes the next tick come at once."""

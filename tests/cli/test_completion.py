@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import socket
 import subprocess
@@ -48,6 +49,51 @@ def test_queues_workers_and_tasks(shell: Shell) -> None:
         (card,) = shell("workers", "--json").json()
         words = offered(shell, "penstock workers ", _PENSTOCK_COMPLETE_WITHIN="30")
         assert words == [card["id"][:13], "quiet", "resume", "stop", "dump"]
+        given = f"penstock workers {card['id'][:13]} "
+        assert offered(shell, given, _PENSTOCK_COMPLETE_WITHIN="30") == ["quiet", "resume", "stop", "dump"]
+        assert offered(shell, f"{given}dump ", _PENSTOCK_COMPLETE_WITHIN="30") == []
+        words = offered(shell, "penstock workers --all ", _PENSTOCK_COMPLETE_WITHIN="30")
+        assert words == ["quiet", "resume", "stop", "dump"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("penstock -A tasks:app jobs --queue ", "default mail"),
+        ("penstock --app=tasks pause ma", "mail"),
+        ("penstock -b URL jobs --queue=m", "mail"),
+        ("penstock -A tasks:app worker -Q default=3,m", "3,mail"),
+        ("penstock -A tasks:app enqueue tasks.add '[1, 2]' --queue m", "mail"),
+        ("penstock -A no:such comple", "completion"),
+    ],
+)
+def test_bash_hands_on_the_line_as_it_was_typed(shell: Shell, typed: str, expected: str) -> None:
+    """Bash breaks words at : and =, and takes what is offered for the rest of the last part."""
+    shell.enqueue("tasks.add", 1, 2)
+    shell.enqueue("tasks.send", 1, queue="mail")
+    assert shell.broker_url is not None
+    line = typed.replace("URL", shell.broker_url)
+    program = f"""
+        PATH={PENSTOCK.parent}:$PATH
+        eval "$(penstock completion bash)"
+        COMP_LINE={shlex.quote(line)} COMP_WORDS=(penstock x : y) COMP_CWORD=3
+        COMP_POINT=${{#COMP_LINE}}
+        COMP_LINE+=" behind the cursor"
+        _penstock_completion penstock
+        echo "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "--norc", "-c", program],
+        cwd=shell.folder,
+        env={**shell.environment, "_PENSTOCK_COMPLETE_WITHIN": "30"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == (f"{expected}\n", "")
+
+
+def test_what_is_no_command_is_no_error_while_it_is_completed(plain: Shell) -> None:
+    assert offered(plain, "penstock nosuch wor") == ["worker", "workers"]
 
 
 def test_a_broker_that_is_not_there_is_no_news(plain: Shell) -> None:

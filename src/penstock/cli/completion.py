@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from penstock.cli import bash
 from penstock.cli.words import words
 
 SHELLS = ("bash", "zsh", "fish")
@@ -22,6 +23,7 @@ def command(context: click.Context, /, shell: str) -> None:
     zsh   eval "$(penstock completion zsh)"          in ~/.zshrc, after compinit
     fish  penstock completion fish | source          in ~/.config/fish/config.fish
     """  # noqa: D301 - \b is click's mark for lines that stay as they are
+    bash.register()
     made = get_completion_class(shell)
     assert made is not None
     program = context.find_root().command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -58,7 +59,7 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             from penstock.cli import guessing
 
             raise click.UsageError(f"no command {name!r}{guessing.command(name, COMMANDS)}", ctx)
@@ -94,6 +95,10 @@ def run(arguments: Sequence[str], pulse: Pulse | None = None) -> int:
     """Runs one command; returns the exit code of this process. ``pulse``: where a worker tells its beats."""
     prepare_streams()
     target = Target(pulse)
+    if "_PENSTOCK_COMPLETE" in os.environ:
+        from penstock.cli import bash
+
+        bash.register()
 
     def action() -> object:
         try:

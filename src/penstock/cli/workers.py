@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 
 from penstock.cli.asking import Opened, ask
 from penstock.cli.completing import complete
@@ -42,9 +43,21 @@ class Answered(msgspec.Struct):
     answer: str
 
 
+def _offer(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem[Any]]:
+    given: tuple[str, ...] = context.params.get("given") or ()
+    if given and given[-1] in VERBS:
+        return []
+    ids = not context.params.get("everybody")
+    return [
+        each
+        for each in complete("worker_words")(context, parameter, begun)
+        if each.value in VERBS or (ids and each.value not in given)
+    ]
+
+
 @click.command()
 @words
-@click.argument("given", metavar="[ID]... [VERB]", nargs=-1, shell_complete=complete("worker_words"))
+@click.argument("given", metavar="[ID]... [VERB]", nargs=-1, shell_complete=_offer)
 @click.option("--all", "everybody", is_flag=True, help="An order to every worker.")
 @click.option("--wait", "wait_s", type=click.FloatRange(min=0), default=30.0, show_default=True,
               help="Seconds that the worker has to carry the order out; then it expires.")  # fmt: skip

@@ -65,7 +65,8 @@ def test_a_queue_that_only_workers_or_tasks_know_is_paused_without_a_word(shell:
     [
         (["pause"], "pause which queues? give their names or --all"),
         (["resume", "mail", "--all"], "give their names or --all, not both"),
-        (["pause", "a b"], "queue name 'a b'"),
+        (["pause", "a b"], "queue name 'a b': use letters"),
+        (["pause", "a b", "mail", "c!"], "queue names 'a b', 'c!': use letters"),
         (
             ["pause", "mail", "--task", "x"],
             "--task picks jobs, and pause is for whole queues: name them",

@@ -56,6 +56,12 @@ def test_what_names_no_queue_or_one_twice_is_refused() -> None:
             read_queue_list(wrong)
 
 
+def test_all_names_that_cannot_be_are_told() -> None:
+    for wrong in ("a b,mail,c!,=", "a b=2,mail,c!,=1"):
+        with pytest.raises(ConfigError, match=r"^queue names 'a b', 'c!', '': use letters"):
+            read_queue_list(wrong)
+
+
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.integers(1, MOST_WEIGHT), min_size=1))
 def test_what_is_shown_can_be_given(weights: dict[str, int]) -> None:
     for made in (QueueList(list(weights)), QueueList(list(weights), list(weights.values()))):

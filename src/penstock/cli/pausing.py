@@ -14,7 +14,7 @@ from penstock.cli.guessing import near
 from penstock.cli.tables import print_json
 from penstock.cli.target import Target
 from penstock.cli.words import words
-from penstock.core.job import check_queue_name
+from penstock.core.job import check_queue_names
 from penstock.core.spec import queues_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -106,7 +106,7 @@ def carry_out(
         click.UsageError: No queue was named, or some and all.
         ConfigError: A name cannot be a queue's.
     """
-    wanted = [check_queue_name(name) for name in dict.fromkeys([*names, *more])]
+    wanted = check_queue_names([*names, *more])
     if bool(wanted) == everything:
         raise click.UsageError(
             f"{verb.name} which queues? give their names or --all{', not both' * everything}"

@@ -8,6 +8,7 @@ job that had started).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -170,6 +171,17 @@ def check_queue_name(name: str) -> str:
     return _check_name("queue name", name)
 
 
+def check_queue_names(names: Iterable[str]) -> list[str]:
+    """``names``, each once, where all can be queues' names.
+
+    Raises:
+        ConfigError: Some cannot; it tells all of those.
+    """
+    once = list(dict.fromkeys(names))
+    _check_names("queue name", once)
+    return once
+
+
 def check_namespace(name: str) -> str:
     """``name``, where it can be a namespace's; the rule is that of a queue's name.
 
@@ -180,9 +192,17 @@ def check_namespace(name: str) -> str:
 
 
 def _check_name(what: str, name: str) -> str:
-    if not isinstance(name, str) or not _QUEUE_NAME.match(name):
-        raise ConfigError(f"{what} {name!r}: use letters, digits, '_', '-' and '.', at most 128 of them")
+    _check_names(what, [name])
     return name
+
+
+def _check_names(what: str, names: Sequence[str]) -> None:
+    wrong = [name for name in names if not isinstance(name, str) or not _QUEUE_NAME.match(name)]
+    if wrong:
+        several = "s" if len(wrong) > 1 else ""
+        raise ConfigError(
+            f"{what}{several} {', '.join(map(repr, wrong))}: use letters, digits, '_', '-' and '.', at most 128 of them"
+        )
 
 
 def uuid7(milliseconds: int, random: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from penstock.core.job import check_queue_name
+from penstock.core.job import check_queue_names
 from penstock.errors import ConfigError
 
 MOST_WEIGHT: Final = 1_000
@@ -50,12 +50,13 @@ def read_queue_list(given: str | Iterable[str], where: str = "-Q ") -> QueueList
         raise ConfigError(
             f"{where}{text!r}: a name between two commas, or at an end, is empty; write {where}mail,default"
         )
+    names = check_queue_names(part.partition("=")[0].strip() for part in parts)
     if "=" not in text:
-        return QueueList(list(dict.fromkeys(map(check_queue_name, parts))))
+        return QueueList(names)
     weights: dict[str, int] = {}
     for part in parts:
         name, equals, weight = part.partition("=")
-        name = check_queue_name(name.strip())
+        name = name.strip()
         if name in weights:
             raise ConfigError(
                 f"{where}{text}: {name!r} is named twice; give it one weight: {where}mail=3,default=1"

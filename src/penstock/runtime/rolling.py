@@ -85,7 +85,7 @@ class Rolling:
         """A worker asks for a successor; it goes on until that is there, and asks again where none comes."""
         asked = slot in self._line or slot is self._old or not self._wanted(slot)
         if not asked and monotonic() >= self._mono_asks_count:
-            before = next(iter(self._draining), self._old)
+            before = None if self._goes_ahead(slot) else next(iter(self._draining), self._old)
             log.info("%s %s; it is replaced%s", slot, why, f" once {before} has ended" if before else "")
             self._line.append(slot)
 
@@ -169,23 +169,33 @@ class Rolling:
         if not heir.pid:
             self._heir_ended(heir, "could not be started")
 
+    def _others(self, slot: Slot) -> list[Slot]:
+        return [each for each in self._slots if self._wanted(each) and each is not slot]
+
+    def _goes_ahead(self, slot: Slot) -> bool:
+        """Whether this one need not wait for the one that drains."""
+        draining = self._draining
+        return (
+            self._heir is None
+            and len(draining) == 1
+            and monotonic() - draining[0].mono_drains_since >= PATIENCE_S
+            and bool(self._others(slot))
+        )
+
     def _pass_by(self) -> None:
         """Where one has drained for long, the next worn one drains before its successor is there.
 
         One at a time, and only while all the others take jobs, of which there must be one at least.
         """
-        draining, slot = self._draining, self._line[0]
-        if self._heir is not None or len(draining) != 1:
-            return
-        first, others = draining[0], [each for each in self._slots if self._wanted(each) and each is not slot]
-        drained_s = monotonic() - first.mono_drains_since
-        if drained_s < PATIENCE_S or not others or not all(each.is_ready for each in others):
+        slot = self._line[0]
+        if not self._goes_ahead(slot) or not all(each.is_ready for each in self._others(slot)):
             return
         self._line.popleft()
         if slot.pid and self._wanted(slot):
-            log.warning("%s has drained for %.0f s and is not waited for any more: %s drains before its successor is "
-                        "started, so one process fewer takes jobs until it has ended",
-                        first, drained_s, slot)  # fmt: skip
+            [first] = self._draining
+            log.info("%s has drained for %.0f s and is not waited for any more: %s drains before its successor is "
+                     "started, so one process fewer takes jobs until it has ended",
+                     first, monotonic() - first.mono_drains_since, slot)  # fmt: skip
             self._goes_first = slot
             self._drain(slot)
 

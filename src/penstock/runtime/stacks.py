@@ -8,13 +8,26 @@ import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from time import sleep
+from types import FrameType
 from typing import Any, Final
 
 _OURS: Final = str(Path(__file__).parents[1])
 _PYTHON: Final = (str(Path(threading.__file__).parent), sys.prefix)
 # Functions, and parts of lines, in which a thread or a task that has nothing to do stands.
 _WAITS: Final = frozenset({"wait", "select", "get", "_worker", "poll"})
-_WAITING: Final = (".get()", ".wait(", ".acquire(", "run_until_complete(", "await ", "extract_stack(frame)")
+_WAITING: Final = (
+    ".get()",
+    ".wait(",
+    ".acquire(",
+    "run_until_complete(",
+    "await ",
+    "_looked_at(ident, frame)",
+)
+
+# An idle worker asks for jobs now and then, which takes its threads a fraction of a millisecond.
+_LOOKS_AGAIN: Final = 3
+_LOOK_AGAIN_S: Final = 0.002
 
 
 def every_stack(loops: Sequence[asyncio.AbstractEventLoop]) -> str:
@@ -27,15 +40,31 @@ def every_stack(loops: Sequence[asyncio.AbstractEventLoop]) -> str:
     ours: list[str] = []
     idle: list[str] = []
     for ident, frame in sys._current_frames().items():  # pyright: ignore[reportPrivateUsage]
-        frames: list[traceback.FrameSummary] = traceback.extract_stack(frame)
+        frames = _looked_at(ident, frame)
         name = names.get(ident, "?")
-        _sort(f"--- thread {name} ({ident})", name, frames, (users, ours, idle))
+        if frames:
+            _sort(f"--- thread {name} ({ident})", name, frames, (users, ours, idle))
     for loop in loops:
         for task in _tasks(loop):
             frames = _frames_of(task)
             _sort(f"--- task {task.get_name()}", f"task {task.get_name()}", frames, (users, ours, idle))
     waiting = [f"--- idle: {', '.join(sorted(idle))}\n"] if idle else []
     return "\n".join([*users, *ours, *waiting])
+
+
+def _looked_at(ident: int, frame: FrameType) -> list[traceback.FrameSummary]:
+    """Where a thread stands; one of ours that is at work is looked at again, since mostly it idles a moment later.
+
+    Nothing where it has ended meanwhile.
+    """
+    frames: list[traceback.FrameSummary] = traceback.extract_stack(frame)
+    for _ in range(_LOOKS_AGAIN):
+        if not frames or _is_waiting(frames[-1]) or not all(_is_known(each.filename) for each in frames):
+            break
+        sleep(_LOOK_AGAIN_S)
+        now = sys._current_frames().get(ident)  # pyright: ignore[reportPrivateUsage]
+        frames = [] if now is None else traceback.extract_stack(now)
+    return frames
 
 
 def _sort(

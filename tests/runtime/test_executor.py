@@ -28,6 +28,7 @@ from penstock.core.settlement import (
 )
 from penstock.core.spec import Lane
 from penstock.runtime import executor as module
+from penstock.runtime import overtime
 from penstock.runtime.executor import Executor
 from penstock.runtime.run import Ask, Home, Run
 from tests.runtime.bench import FakeLane, delivery, spec_of
@@ -375,7 +376,7 @@ def test_what_is_hoarded_and_what_takes_too_long(
 ) -> None:
     monkeypatch.setattr(module, "SWEEP_EVERY_S", 0.005)
     monkeypatch.setattr(module, "HOARD_S", 0.05)
-    monkeypatch.setattr(module, "HEED_S", 0.1)
+    monkeypatch.setattr(overtime, "HEED_S", 0.1)
 
     async def main() -> None:
         bench = Bench(Lane.THREAD, Lane.LOOP)
@@ -393,7 +394,7 @@ def test_what_is_hoarded_and_what_takes_too_long(
         await until(lambda: "A coroutine was asked to end" in caplog.text)
         assert loop_lane.asked == [loop]
         assert bench.executor.stuck() == 0  # both may be about to heed
-        monkeypatch.setattr(module, "STUCK_S", 0.2)
+        monkeypatch.setattr(overtime, "STUCK_S", 0.2)
         await until(lambda: bench.executor.stuck() == 2)
         for ended in (slow, coroutine):
             bench.executor.finish(Done(ended))
@@ -409,7 +410,7 @@ def test_what_ignores_that_it_was_cancelled_is_told_once(
 ) -> None:
     """It holds its slot for ever only where its timeout is over as well: without one it may just take long."""
     monkeypatch.setattr(module, "SWEEP_EVERY_S", 0.005)
-    monkeypatch.setattr(module, "STUCK_S", 0.05)
+    monkeypatch.setattr(overtime, "STUCK_S", 0.05)
 
     async def main() -> None:
         bench = Bench(Lane.THREAD, Lane.LOOP, Lane.PROCESS)
@@ -430,7 +431,7 @@ def test_what_ignores_that_it_was_cancelled_is_told_once(
         for run in bench.executor.held():
             run.mono_started = monotonic()
         bench.executor.cancel([long.token, fork.token])
-        await until(lambda: not bench.executor._mono_cancelled)
+        await until(lambda: not bench.executor._overtime._mono_cancelled)
         assert bench.executor.stuck() == 0
         for ended in (long, fork):
             bench.executor.finish(Done(ended))

@@ -360,7 +360,7 @@ def test_a_worker_that_was_idle_tells_soon_of_its_work(
 def test_too_many_stuck_threads_end_the_worker(
     app: Penstock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, supervised: bool
 ) -> None:
-    monkeypatch.setattr("penstock.runtime.executor.STUCK_S", 0.1)
+    monkeypatch.setattr("penstock.runtime.overtime.STUCK_S", 0.1)
     runs, go = threading.Semaphore(0), threading.Event()
 
     @app.task(timeout=0.05, retry=False)
@@ -393,7 +393,7 @@ def test_too_many_stuck_threads_end_the_worker(
 def test_a_worn_worker_does_not_wait_for_what_ignores_its_timeout(
     app: Penstock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.runtime.executor.STUCK_S", 0.1)
+    monkeypatch.setattr("penstock.runtime.overtime.STUCK_S", 0.1)
     go, ends, begun = threading.Event(), threading.Event(), threading.Semaphore(0)
 
     @app.task(timeout=0.05, retry=False)
@@ -491,7 +491,7 @@ def test_a_worn_worker_says_again_and_again_what_it_waits_for(
 def test_a_worker_without_a_supervisor_goes_on_with_the_slots_that_are_left(
     app: Penstock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.runtime.executor.STUCK_S", 0.1)
+    monkeypatch.setattr("penstock.runtime.overtime.STUCK_S", 0.1)
     go, beats = threading.Event(), threading.Semaphore(0)
 
     @app.task(timeout=0.05, retry=False)

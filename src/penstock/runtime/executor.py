@@ -17,6 +17,7 @@ from penstock.core.spec import Lane, TaskSpec
 from penstock.runtime.admission import Admission, lost
 from penstock.runtime.lanes import LaneRunner
 from penstock.runtime.outcome import failed
+from penstock.runtime.overtime import Overtime
 from penstock.runtime.run import Ask, Home, Run
 from penstock.runtime.service import either
 
@@ -25,12 +26,6 @@ log: logging.Logger = logging.getLogger("penstock.worker")
 # A delivery that has waited so long unstarted is given back, so that another worker may run it.
 HOARD_S: Final = 1.0
 SWEEP_EVERY_S: Final = 0.1
-# How long a coroutine has to end after it was cancelled before it counts as one that does not heed.
-HEED_S: Final = 1.0
-# So long after its timeout a run that was asked to end counts as one that never will; so long after it was cancelled
-# the log says that it goes on. One that looks at cancelled() between two pieces of its work gets there later than at
-# once, and the worker that it runs in must not be ended for it.
-STUCK_S: Final = 5.0
 # How long, at the end, the retry policies of what ignores its timeout may take to say what becomes of it.
 POLICY_WITHIN_S: Final = 1.0
 
@@ -94,7 +89,7 @@ class Executor:
         self._gate_reserved: Callable[[int], int] = lambda slots: 0
         self._lanes: dict[Lane, LaneRunner] = {}
         self._held: dict[int, Run] = {}
-        self._mono_cancelled: dict[int, float] = {}
+        self._overtime = Overtime(self._held, self._ask_lane)
         self._backlog: deque[Run] = deque()
         self._handed = 0
         self._finished: deque[Settlement] = deque()
@@ -256,7 +251,7 @@ class Executor:
         for token in tokens:
             run = self._held.get(token)
             if run is not None and run.ask is None:
-                self._mono_cancelled[token] = monotonic()
+                self._overtime.cancelled(token)
                 self._ask(run, Ask.CANCEL, Cancelled(run.delivery))
 
     def lose(self, tokens: Iterable[int]) -> int:
@@ -277,11 +272,14 @@ class Executor:
     def _ask(self, run: Run, why: Ask, unstarted: Settlement | None) -> None:
         run.ask = why
         if run.mono_started:
-            self._lanes[run.spec.lane].ask(run)
+            self._ask_lane(run)
         elif unstarted is not None and run in self._backlog:
             self._backlog.remove(run)
             self._held.pop(run.delivery.token, None)
             self._settle([unstarted])
+
+    def _ask_lane(self, run: Run) -> None:
+        self._lanes[run.spec.lane].ask(run)
 
     def stopping(self) -> None:
         """Tells every run that the worker drains."""
@@ -318,7 +316,7 @@ class Executor:
         for run in self.held():
             run.ask = run.ask or Ask.STOP
             if run.mono_started:
-                self._lanes[run.spec.lane].ask(run)
+                self._ask_lane(run)
             self._held.pop(run.delivery.token, None)
             if run.spec.at_most_once and run.mono_started:
                 dead += 1
@@ -353,66 +351,21 @@ class Executor:
     # --- over time
 
     def stuck(self) -> int:
-        """Slots of runs whose timeout is long over, that were asked to end for that or before it, and go on."""
-        now = monotonic()
-        return sum(
-            1
-            for run in self._held.values()
-            if run.warned and run.timeout_s is not None and _overdue_s(run, now) > STUCK_S
-        )
+        """See ``Overtime``."""
+        return self._overtime.stuck()
 
     def _watch(self) -> None:
         if self._sweeper is None and self._loop is not None:
             self._sweeper = self._loop.call_later(SWEEP_EVERY_S, self._sweep)
 
     def _sweep(self) -> None:
-        """Timeouts of threads and children, and what was hoarded. Ticks only while something is in hand."""
+        """What lasts too long, and what was hoarded. Ticks only while something is in hand."""
         self._sweeper = None
         now = monotonic()
-        for run in list(self._held.values()):
-            if run.timeout_s is not None and run.mono_started:
-                self._time(run, _overdue_s(run, now))
-        if self._mono_cancelled:
-            self._look_at_cancelled(now)
+        self._overtime.look(now)
         self.recall(now - HOARD_S)
         # What waited at the gate may have gone elsewhere.
         self._hand_over()
         if self._held:
             self._watch()
         self._on_change()
-
-    def _time(self, run: Run, overdue_s: float) -> None:
-        """The loop cancels its own coroutines in time; here is seen to the other lanes, and to who does not heed."""
-        lane = run.spec.lane
-        if overdue_s <= (HEED_S if lane is Lane.LOOP else 0) or run.ask not in {None, Ask.TIMEOUT}:
-            return
-        if run.ask is None:
-            run.ask = Ask.TIMEOUT
-            self._lanes[lane].ask(run)
-        # Middleware around a thread's function has just been cancelled, and mostly heeds that.
-        heeds = lane is Lane.THREAD and run.handle is not None and overdue_s <= HEED_S
-        if lane is not Lane.PROCESS and not run.warned and not heeds:
-            run.warned = True
-            _warn(run, f"runs longer than its timeout of {run.timeout_s:g} s")
-
-    def _look_at_cancelled(self, mono_now: float) -> None:
-        for token, mono_asked in list(self._mono_cancelled.items()):
-            run = self._held.get(token)
-            if run is not None and mono_now - mono_asked <= STUCK_S:
-                continue
-            del self._mono_cancelled[token]
-            # A child is killed shortly after it was asked.
-            if run is not None and run.mono_started and run.spec.lane is not Lane.PROCESS:
-                run.warned = True
-                _warn(run, f"was cancelled {mono_now - mono_asked:.0f} s ago and goes on")
-
-
-def _warn(run: Run, how: str) -> None:
-    """Says once that a run does not heed what it was asked."""
-    what = "thread cannot be stopped: it" if run.spec.lane is Lane.THREAD else "coroutine"
-    log.warning('job %s of %s %s. A %s was asked to end (current_job().cancelled()) and keeps its slot; lane="process" '
-                "can be killed", run.delivery.id, run.spec.name, how, what)  # fmt: skip
-
-
-def _overdue_s(run: Run, mono_now: float) -> float:
-    return mono_now - run.mono_started - (run.timeout_s or 0.0)

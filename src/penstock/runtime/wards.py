@@ -150,9 +150,8 @@ class Ward:
             if had_one and not self._said:
                 self._said = True
                 doubt = "" if _HAS_PROC else " (nobody can tell here whether it was stopped)"
-                self._say(
-                    f"worker {self.pid} is silent, as in a call that holds the GIL; its lease is kept{doubt}"
-                )
+                self._say(f"worker {self.pid} is silent, as in a call that holds the GIL or just after its broker was "
+                          f"away; its lease is kept{doubt}")  # fmt: skip
         finally:
             self._under_way = False
 

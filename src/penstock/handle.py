@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from penstock.app import Penstock
     from penstock.core.spec import TaskSpec
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 # One look of a wait without end; what is waited for is looked at again behind it.
 _LOOK_S: Final = 3600.0
@@ -61,7 +61,7 @@ class JobProgress(msgspec.Struct, frozen=True):
 _progress_decoder = msgspec.json.Decoder(JobProgress)
 
 
-class JobHandle(Generic[R]):
+class JobHandle(Generic[R_co]):
     """One enqueued job.
 
     Attributes:
@@ -98,7 +98,7 @@ class JobHandle(Generic[R]):
         self._not_on_a_loop("status", "astatus")
         return self._app.call(self.astatus())
 
-    def result(self, timeout: float | timedelta | None = None, *, allow_wait: bool = False) -> R:
+    def result(self, timeout: float | timedelta | None = None, *, allow_wait: bool = False) -> R_co:
         """Waits for the job and returns what its task returned.
 
         Args:
@@ -142,7 +142,7 @@ class JobHandle(Generic[R]):
         """``status`` for async callers."""
         return (await self._record()).state
 
-    async def aresult(self, timeout: float | timedelta | None = None, *, allow_wait: bool = False) -> R:
+    async def aresult(self, timeout: float | timedelta | None = None, *, allow_wait: bool = False) -> R_co:
         """``result`` for async callers."""
         self._may_wait(allow_wait)
         return await self._result(_timeout_s(timeout))
@@ -183,7 +183,7 @@ class JobHandle(Generic[R]):
             raise self._gone()
         return record
 
-    async def _result(self, timeout_s: float | None) -> R:
+    async def _result(self, timeout_s: float | None) -> R_co:
         mono_until = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             record = await self._waited(mono_until, timeout_s)
@@ -255,7 +255,7 @@ class JobHandle(Generic[R]):
             )
         return f"; no worker serves queue {queue!r}, start one: penstock -A ... worker -Q {queue}"
 
-    def _value(self, record: JobRecord) -> R:
+    def _value(self, record: JobRecord) -> R_co:
         envelope = _envelope(record)
         spec = self._spec or (None if envelope is None else self._app.tasks.get(envelope.task))
         if record.state is JobState.SUCCEEDED:
@@ -264,7 +264,7 @@ class JobHandle(Generic[R]):
             return None if record.result is None else msgspec.json.decode(record.result)  # type: ignore[return-value]
         _raise_end(record)
 
-    def _read(self, spec: TaskSpec, result: bytes | None) -> R:
+    def _read(self, spec: TaskSpec, result: bytes | None) -> R_co:
         try:
             return spec.decode_result(result)  # type: ignore[no-any-return]  # typed by the annotation
         except ResultRefused as error:

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from penstock.app import Penstock
 
 P = ParamSpec("P")
-R = TypeVar("R")
-C = TypeVar("C")
+# A job gives its result and never takes one, so a task of int is one of object too. Its parameters are exact: checkers
+# know no other ParamSpec.
+R_co = TypeVar("R_co", covariant=True)
+C_co = TypeVar("C_co", covariant=True)
 
 _CALL_OPTIONS: Final = (
     "countdown",
@@ -115,8 +117,8 @@ def _headers(value: Mapping[str, str]) -> dict[str, str]:
     return dict(value)
 
 
-class Task(Generic[P, R, C]):
-    """A registered function. ``P`` are its parameters, ``R`` is the job's result, ``C`` what a plain call gives.
+class Task(Generic[P, R_co, C_co]):
+    """A registered function: ``P`` are its parameters, ``R_co`` is the job's result, ``C_co`` what a plain call gives.
 
     Attributes:
         name: ``module.function``, or the name it was given.
@@ -136,7 +138,7 @@ class Task(Generic[P, R, C]):
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C_co:
         """Runs the function here and now.
 
         Raises:
@@ -144,9 +146,9 @@ class Task(Generic[P, R, C]):
         """
         if self.spec.arguments.injected:
             self._want_injected(args, kwargs)
-        return self.spec.function(*args, **kwargs)  # type: ignore[no-any-return]  # C is what the function gives
+        return self.spec.function(*args, **kwargs)  # type: ignore[no-any-return]  # C_co is what the function gives
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """Enqueues a call; returns once the broker has accepted it.
 
         Raises:
@@ -158,7 +160,7 @@ class Task(Generic[P, R, C]):
         job = self.job(args, kwargs)
         return JobHandle(self._app, job.id, self.spec, self._app.enqueue([job])[0].added)
 
-    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """``delay`` for async callers: never blocks the loop; concurrent calls share round trips."""
         job = self.job(args, kwargs)
         return JobHandle(self._app, job.id, self.spec, (await self._app.aenqueue([job]))[0].added)
@@ -168,7 +170,7 @@ class Task(Generic[P, R, C]):
         calls: Iterable[Sequence[Any] | Mapping[str, Any]],
         *,
         progress: Callable[[int], object] | None = None,
-    ) -> list[JobHandle[R]]:
+    ) -> list[JobHandle[R_co]]:
         """Enqueues many calls, streamed in slices, each all or nothing where the broker can.
 
         Args:
@@ -182,7 +184,7 @@ class Task(Generic[P, R, C]):
             BrokerUnavailable: No answer in time; the slices before are stored.
             BrokerRejected: The broker refused; the slices before are stored, and of the last 500 jobs maybe some.
         """
-        handles: list[JobHandle[R]] = []
+        handles: list[JobHandle[R_co]] = []
 
         def took(answers: Sequence[Enqueued]) -> None:
             handles.extend([JobHandle(self._app, answer.id, self.spec, answer.added) for answer in answers])
@@ -197,9 +199,9 @@ class Task(Generic[P, R, C]):
         calls: Iterable[Sequence[Any] | Mapping[str, Any]],
         *,
         progress: Callable[[int], object] | None = None,
-    ) -> list[JobHandle[R]]:
+    ) -> list[JobHandle[R_co]]:
         """``delay_many`` for async callers; ``progress`` is a plain function too."""
-        handles: list[JobHandle[R]] = []
+        handles: list[JobHandle[R_co]] = []
         for part in slices(self._jobs(calls)):
             answers = await self._app.aenqueue(part)
             handles += [JobHandle(self._app, answer.id, self.spec, answer.added) for answer in answers]
@@ -228,7 +230,7 @@ class Task(Generic[P, R, C]):
         headers: Mapping[str, str] | None = None,
         tags: Sequence[str] | None = None,
         **unknown: Never,
-    ) -> Task[P, R, C]:
+    ) -> Task[P, R_co, C_co]:
         """A copy of the task whose calls are enqueued otherwise.
 
         Args:
@@ -273,7 +275,7 @@ class Task(Generic[P, R, C]):
         priority: int | None = None,
         task_id: str | None = None,
         **unknown: Never,
-    ) -> JobHandle[R]:
+    ) -> JobHandle[R_co]:
         """Celery's spelling of ``options(...).delay(...)``; ``task_id`` is ``job_id``."""
         if isinstance(args, str | bytes) or not isinstance(args, Sequence):
             raise InvalidArguments(

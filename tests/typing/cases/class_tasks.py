@@ -157,3 +157,14 @@ def any_of_them(kind: type[EmailWorker] | type[Forget], anything: Any) -> None:
 
 class Misspelled(Job, app=app, delivery="once"):  # E: arg-type reportArgumentType,reportGeneralTypeIssues
     def perform(self) -> None: ...
+
+
+def what_gives_more_is_accepted_where_less_is_wanted(setter: Setter[[int, str], object]) -> None:
+    assert_type(setter.perform_async(1, "a"), JobHandle[object])
+    text: JobHandle[str] = setter.perform_async(1, "a")  # E: assignment reportAssignmentType
+    print(text)
+
+
+def a_setter_of_a_text_is_one_of_an_object() -> None:
+    what_gives_more_is_accepted_where_less_is_wanted(EmailWorker.set(queue="bulk"))
+    what_gives_more_is_accepted_where_less_is_wanted(Concrete.set())  # E: arg-type reportArgumentType

@@ -1,6 +1,6 @@
 """Function tasks: parameters and results are the function's own, in every way to call it."""
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
@@ -35,6 +35,11 @@ async def fetch(url: str, *headers: str, **query: int) -> list[str]:
 
 @app.task(lane="process", priority=3, tags=("slow",), delivery="at_most_once")
 async def forget(url: str) -> None: ...
+
+
+@app.task
+async def waiting(url: str) -> int:
+    return len(url)
 
 
 def plain_calls() -> None:
@@ -146,3 +151,34 @@ def error_types() -> None:
     Retry(on="ValueError")  # E: arg-type reportArgumentType
     Retry(never=[ValueError])  # E: arg-type reportArgumentType
     Retry(on=ValueError())  # E: arg-type reportArgumentType
+
+
+def track(job: JobHandle[object]) -> JobHandle[object]:
+    return job
+
+
+def repeat(task: Task[[int, int], object, int | None]) -> None:
+    assert_type(task.delay(1, 2), JobHandle[object])
+    assert_type(task.options(queue="bulk")(1, 2), int | None)
+    number: JobHandle[int] = task.delay(1, 2)  # E: assignment reportAssignmentType
+    print(number)
+
+
+def what_gives_more_is_accepted_where_less_is_wanted() -> None:
+    track(add.delay(1))
+    track(forget.delay("a"))
+    repeat(add)
+    either: JobHandle[int | str] = add.delay(1)
+    handles: Sequence[JobHandle[object]] = [add.delay(1), resize.delay("a", width=1)]
+    later: Task[[str], object, Awaitable[object]] = waiting
+    print(either, handles, later)
+
+
+def and_the_other_way_round_it_is_refused() -> None:
+    number: JobHandle[int] = track(add.delay(1))  # E: assignment reportAssignmentType
+    text: JobHandle[str] = add.delay(1)  # E: assignment reportAssignmentType
+    texts: Task[[int, int], str, int] = add  # E: assignment reportAssignmentType
+    called: Task[[int, int], int, str] = add  # E: assignment reportAssignmentType
+    other: Task[[str, int], int, int] = add  # E: assignment reportAssignmentType
+    repeat(waiting)  # E: arg-type reportArgumentType
+    print(number, text, texts, called, other)

@@ -12,7 +12,7 @@ from penstock.handle import JobHandle
 from penstock.task import Task
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 Row = Sequence[Any] | Mapping[str, Any]
 
@@ -52,13 +52,13 @@ def run_here(task: Task[..., Any, Any], args: Sequence[Any], kwargs: Mapping[str
     return task(*args, **kwargs)
 
 
-class Setter(Generic[P, R]):
+class Setter(Generic[P, R_co]):
     """A class task whose calls are enqueued otherwise; made by ``EmailWorker.set(...)``.
 
-    ``P`` are the parameters of its ``perform`` and ``R`` is the job's result.
+    ``P`` are the parameters of its ``perform`` and ``R_co`` is the job's result.
     """
 
-    def __init__(self, task: Task[P, R, Any]) -> None:
+    def __init__(self, task: Task[P, R_co, Any]) -> None:
         self._task = task
 
     def __repr__(self) -> str:
@@ -70,47 +70,47 @@ class Setter(Generic[P, R]):
 
     perform_sync = perform_inline
 
-    def perform_async(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    def perform_async(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """Enqueues a call; see ``Job.perform_async``."""
         return self._task.delay(*args, **kwargs)
 
-    async def aperform_async(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    async def aperform_async(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """``perform_async`` for async callers."""
         return await self._task.adelay(*args, **kwargs)
 
-    def perform_in(self, wait: Interval, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    def perform_in(self, wait: Interval, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """Enqueues a call that is due after ``wait``; see ``Job.perform_in``."""
         return self._after(wait).delay(*args, **kwargs)
 
-    async def aperform_in(self, wait: Interval, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    async def aperform_in(self, wait: Interval, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """``perform_in`` for async callers."""
         return await self._after(wait).adelay(*args, **kwargs)
 
-    def perform_at(self, when: When, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    def perform_at(self, when: When, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """Enqueues a call that is due at ``when``; see ``Job.perform_at``."""
         return self._at(when).delay(*args, **kwargs)
 
-    async def aperform_at(self, when: When, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    async def aperform_at(self, when: When, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """``perform_at`` for async callers."""
         return await self._at(when).adelay(*args, **kwargs)
 
-    def perform_bulk(self, rows: Iterable[Row]) -> list[JobHandle[R]]:
+    def perform_bulk(self, rows: Iterable[Row]) -> list[JobHandle[R_co]]:
         """Enqueues a call for each row; see ``Job.perform_bulk``."""
         with _own_words():
             return self._task.delay_many(rows)
 
-    async def aperform_bulk(self, rows: Iterable[Row]) -> list[JobHandle[R]]:
+    async def aperform_bulk(self, rows: Iterable[Row]) -> list[JobHandle[R_co]]:
         """``perform_bulk`` for async callers."""
         with _own_words():
             return await self._task.adelay_many(rows)
 
-    def set(self, **options: Unpack[SetOptions]) -> Setter[P, R]:
+    def set(self, **options: Unpack[SetOptions]) -> Setter[P, R_co]:
         """A copy with more options; see ``Job.set``."""
         with _own_words():
             return Setter(self._task.options(**call_options(f"set of {self._task.name}", options)))
 
-    def _after(self, wait: Interval) -> Task[P, R, Any]:
+    def _after(self, wait: Interval) -> Task[P, R_co, Any]:
         return self._task.options(countdown=interval(wait))
 
-    def _at(self, when: When) -> Task[P, R, Any]:
+    def _at(self, when: When) -> Task[P, R_co, Any]:
         return self._task.options(eta=moment(when))

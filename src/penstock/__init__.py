@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from penstock.runtime.resources import ScopeName as ScopeName
     from penstock.runtime.run import CurrentJob as CurrentJob
     from penstock.runtime.run import current_job as current_job
+    from penstock.task import SendOptions as SendOptions
     from penstock.task import Task as Task
 
 __version__ = "0.1.0"
@@ -83,6 +84,7 @@ _ROOMS = {
     "ScopeName": "penstock.runtime.resources",
     "CurrentJob": "penstock.runtime.run",
     "current_job": "penstock.runtime.run",
+    "SendOptions": "penstock.task",
     "Task": "penstock.task",
 } | dict.fromkeys(
     (
@@ -143,6 +145,7 @@ __all__ = [
     "Retry",
     "RetryLater",
     "ScopeName",
+    "SendOptions",
     "Task",
     "UnknownTask",
     "WorkerInfo",

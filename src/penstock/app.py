@@ -33,7 +33,7 @@ from penstock.ports.broker import Broker
 from penstock.ports.inspector import Inspector, QueueCounts
 from penstock.producer import BlockingEnqueue
 from penstock.settings import Settings
-from penstock.task import CallOptions, build_job, by_name, call_options
+from penstock.task import CallOptions, SendOptions, build_job, by_name, call_options
 
 if TYPE_CHECKING:
     from penstock.embedded import WorkerBlock
@@ -128,14 +128,14 @@ class Penstock(Declarations):
     # --- enqueue
 
     def send(
-        self, name: str, /, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any
+        self, name: str, /, *args: Any, options: SendOptions | None = None, **kwargs: Any
     ) -> JobHandle[Any]:
         """Enqueues a task by its name, without its code.
 
         Args:
             name: The task's name.
             args: Its positional arguments: by its annotations where this application knows it, else what JSON keeps.
-            options: What ``task.options(...)`` takes.
+            options: What ``task.options(...)`` takes, as a dict; a type checker refuses other names too.
             kwargs: Its keyword arguments.
 
         Raises:
@@ -146,14 +146,14 @@ class Penstock(Declarations):
         return JobHandle(self, job.id, spec, self.enqueue([job])[0].added)
 
     async def asend(
-        self, name: str, /, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any
+        self, name: str, /, *args: Any, options: SendOptions | None = None, **kwargs: Any
     ) -> JobHandle[Any]:
         """``send`` for async callers."""
         spec, job = self._named(name, args, kwargs, options)
         return JobHandle(self, job.id, spec, (await self.aenqueue([job]))[0].added)
 
     def _named(
-        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any] | None
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions | None
     ) -> tuple[TaskSpec | None, Job]:
         known, spec = self.tasks.get(name), by_name(self, name).spec
         raw, raw_named = spec.arguments.encode(args, kwargs)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, Never, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, ParamSpec, TypedDict, TypeVar
 
 import msgspec
 
@@ -31,17 +31,34 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 C_co = TypeVar("C_co", covariant=True)
 
-_CALL_OPTIONS: Final = (
-    "countdown",
-    "eta",
-    "queue",
-    "priority",
-    "expires",
-    "job_id",
-    "retry",
-    "headers",
-    "tags",
-)
+
+class SendOptions(TypedDict, total=False):
+    """What ``options=`` of ``app.send`` takes: the names of ``task.options(...)``, as it means them. None is unsaid.
+
+    Attributes:
+        countdown: Seconds (or a timedelta) until it is due, by the broker's clock.
+        eta: The aware moment at which it is due.
+        queue: Another queue.
+        priority: 0 to 9; higher runs first.
+        expires: Seconds, a timedelta or an aware moment after which it is no longer started.
+        job_id: An id of your own, unique in its queue while the job is stored.
+        retry: A ``Retry``, of which only the numbers travel with a job, or a number of attempts (False is one).
+        headers: Strings that travel with the job.
+        tags: Words to find it by.
+    """
+
+    countdown: float | timedelta | None
+    eta: datetime | None
+    queue: str | None
+    priority: int | None
+    expires: float | timedelta | datetime | None
+    job_id: str | None
+    retry: Retry | int | bool | None
+    headers: Mapping[str, str] | None
+    tags: Sequence[str] | None
+
+
+_CALL_OPTIONS: Final = tuple(SendOptions.__annotations__)
 _NOTHING: Final[dict[str, str]] = {}
 _NO_TAGS: Final[list[str]] = []
 

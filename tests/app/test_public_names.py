@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import get_type_hints
 
 import penstock
+from penstock import SendOptions, Task
 
 
 def test_the_lists_of_public_names_are_one() -> None:
@@ -22,3 +24,9 @@ def test_a_star_gives_them_all() -> None:
     exec("from penstock import *", given)
     given.pop("__builtins__")
     assert set(given) == set(penstock.__all__)
+
+
+def test_the_options_of_a_call_are_the_same_as_a_dict_and_as_arguments() -> None:
+    arguments = get_type_hints(Task.options)
+    del arguments["unknown"], arguments["return"]
+    assert get_type_hints(SendOptions) == arguments

@@ -7,7 +7,7 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 import msgspec
@@ -22,7 +22,7 @@ from penstock.cli.terminal import bar
 from penstock.cli.words import words
 from penstock.errors import BrokerUnavailable, ConfigError, InvalidArguments, UnknownTask
 from penstock.handle import JobHandle
-from penstock.task import by_name
+from penstock.task import SendOptions, by_name
 
 if TYPE_CHECKING:
     from penstock.core.job import Enqueued
@@ -86,7 +86,7 @@ async def _send(
     async with app:
         try:
             async with asyncio.timeout(GIVE_UP_AFTER_S):
-                return await app.asend(name, *args, options=options, **kwargs)
+                return await app.asend(name, *args, options=cast(SendOptions, options), **kwargs)
         except TimeoutError as error:
             raise BrokerUnavailable(
                 f"{app.address.shown()}: no answer within {GIVE_UP_AFTER_S:g} s; whether the job is stored is unknown"

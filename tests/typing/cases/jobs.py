@@ -1,10 +1,21 @@
 """Handles, the job that runs, what is asked of an application, and what runs around a job."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from penstock import Call, CurrentJob, JobHandle, JobProgress, JobState, Penstock, RetryLater, current_job
+from penstock import (
+    Call,
+    CurrentJob,
+    JobHandle,
+    JobProgress,
+    JobState,
+    Penstock,
+    Retry,
+    RetryLater,
+    SendOptions,
+    current_job,
+)
 
 app = Penstock("typed", broker="memory://typed")
 
@@ -46,10 +57,33 @@ async def async_handles() -> None:
     print(text)
 
 
+OPTIONS: SendOptions = {
+    "countdown": timedelta(seconds=3),
+    "eta": None,
+    "queue": "mail",
+    "priority": 9,
+    "expires": datetime.now(UTC),
+    "job_id": "order-17",
+    "retry": Retry(attempts=2),
+    "headers": {"tenant": "a"},
+    "tags": ("x", "y"),
+}
+
+
+async def by_name_in_async_code() -> None:
+    assert_type(await app.asend("other.task", 1, a=2, options={"queue": "mail"}), JobHandle[Any])
+    await app.asend("other.task", options={"quee": "mail"})  # E: arg-type reportArgumentType
+
+
 def by_name() -> None:
     assert_type(app.send("other.task", 1, a=2, options={"queue": "mail"}), JobHandle[Any])
     assert_type(app.job("default:1"), JobHandle[Any])
     assert_type(app.job("mine", queue="mail"), JobHandle[Any])
+    assert_type(app.send("other.task", options=OPTIONS), JobHandle[Any])
+    app.send("other.task", options={"quee": "mail"})  # E: arg-type reportArgumentType
+    app.send("other.task", options={"queue": 3})  # E: arg-type reportArgumentType
+    app.send("other.task", options={"expires": "soon"})  # E: arg-type reportArgumentType
+    app.send("other.task", options=3)  # E: arg-type reportArgumentType
     app.send(3)  # E: arg-type reportArgumentType
     app.job()  # E: call-arg reportCallIssue
 

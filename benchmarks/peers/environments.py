@@ -106,14 +106,21 @@ def own(key: str) -> Path:
     return programs
 
 
+def plain_versions() -> str:
+    """The same of Penstock as ``own("penstock")`` installs it."""
+    pins = _pinned("penstock")
+    return ", ".join(
+        [
+            f"penstock {version('penstock')}",
+            *(f"{name} {pins[name]}" for name in ("redis", "hiredis", "msgspec")),
+        ]
+    )
+
+
 def own_versions() -> str:
-    """The same of Penstock, whose best settings have uvloop beside what the others have."""
-    plain, fast = (_pinned(key) for key in ("penstock", "penstock-fast"))
-    names = [
-        f"penstock {version('penstock')}",
-        *(f"{name} {plain[name]}" for name in ("redis", "hiredis", "msgspec")),
-    ]
-    return ", ".join(names) + f"; in its best settings uvloop {fast['uvloop']} too, without it in all others"
+    """The same with what its best settings have beside."""
+    fast = _pinned("penstock-fast")
+    return f"{plain_versions()}; in its best settings uvloop {fast['uvloop']} too, without it in all others"
 
 
 def sidekiq() -> Path:

@@ -11,4 +11,5 @@ libraries' environments are those of ``benchmarks/peers``.
     holding.py  whether a job is still anywhere in the broker
     verdict.py  what was lost and what ran again
     page.py     the tables of docs/guarantees.md
+    results.json  every trial: those that the tables show, and those of earlier runs
 """

@@ -45,8 +45,11 @@ def kill_all(trial: Trial) -> Outcome:
         trial.start()
         _wait_for_work(trial, (number + 1) * JOBS // (2 * KILLS), since_ns=fault_ns)
         fault_ns = trial.kill()
-    trial.start()
-    return _settled(trial, fault_ns)
+    last = trial.start()
+    outcome = _settled(trial, fault_ns)
+    if outcome.missing and last.process.poll() is not None:
+        raise TrialFailed(f"the last worker ended of itself: {trial.log()}")
+    return outcome
 
 
 def kill_child(trial: Trial) -> Outcome:
@@ -63,7 +66,7 @@ def kill_child(trial: Trial) -> Outcome:
         victim = alive[0] if ended >= 5 and alive else 0
         return victim > 0
 
-    if not trial.until(found, STARTED_WITHIN_S):
+    if not trial.until(found, STARTED_WITHIN_S, while_lives=worker):
         raise TrialFailed(f"no job ran in a child: {trial.log()}")
     fault_ns = time.monotonic_ns()
     with contextlib.suppress(ProcessLookupError):
@@ -75,17 +78,19 @@ def kill_child(trial: Trial) -> Outcome:
 
 def long_delay(trial: Trial) -> Outcome:
     """Jobs delayed by 25 s where the timeout is 10 s."""
-    began_ns = time.monotonic_ns()
     trial.start(delays=True)
+    _proven(trial)
+    began_ns = time.monotonic_ns()
     trial.produce(LATE, seconds=0.1, delay_s=DELAY_S)
     return _watched(trial, began_ns, DELAY_S + STARTED_WITHIN_S)
 
 
 def long_job(trial: Trial) -> Outcome:
     """Jobs that run for 25 s where the timeout is 10 s."""
+    trial.start()
+    _proven(trial)
     began_ns = time.monotonic_ns()
     trial.produce(LATE, seconds=DELAY_S)
-    trial.start()
     return _watched(trial, began_ns, LATE * DELAY_S + STARTED_WITHIN_S)
 
 
@@ -99,6 +104,8 @@ def _watched(trial: Trial, began_ns: int, within_s: float) -> Outcome:
     trial.until(ended, within_s)
     time.sleep(WATCH_S)
     acks, runs = trial.read()
+    if (missing := verdict.missing(acks, runs)) and (dead := trial.ended_helper()) is not None:
+        raise TrialFailed(f"what its delayed jobs need ended of itself, with {len(missing)} to run: {dead}")
     where = trial.held(verdict.missing(acks, runs))
     outcome = verdict.judge(acks, runs, where, began_ns, time.monotonic_ns())
     moments = verdict.moments_s(acks, runs)
@@ -108,7 +115,7 @@ def _watched(trial: Trial, began_ns: int, within_s: float) -> Outcome:
         worst = max(moments, key=len)
         outcome.notes.append(f"one started at {', '.join(f'{moment:g}' for moment in worst[:6])} s")
     elif firsts:
-        outcome.notes.append(f"started at {min(firsts):g} to {max(firsts):g} s")
+        outcome.notes.append(f"the first started at {min(firsts):g} s, the last at {max(firsts):g} s")
     return outcome
 
 
@@ -124,6 +131,12 @@ def undecodable_envelope(trial: Trial) -> Outcome:
 
 
 def _damaged(trial: Trial, damage: Callable[[Any], None]) -> Outcome:
+    # By a worker of its own, since the bad message is made while none runs.
+    trial.start()
+    _proven(trial)
+    trial.kill()
+    with client(trial.server.url) as redis:
+        redis.flushall()
     trial.produce(1, prefix="bad", seconds=0.0)
     with client(trial.server.url) as redis:
         damage(redis)
@@ -154,8 +167,7 @@ def _endings(trial: Trial) -> list[str]:
     """Whether the worker as a whole ended of itself."""
     if not trial.restarts:
         return []
-    times = "once" if trial.restarts == 1 else f"{trial.restarts} times"
-    return [f"the worker ended {times} and was started again"]
+    return [f"times that the worker ended and was started again: {trial.restarts}"]
 
 
 def _fate(kept: list[str], sizes: dict[str, int]) -> str:
@@ -168,11 +180,10 @@ def _fate(kept: list[str], sizes: dict[str, int]) -> str:
 def restart(trial: Trial) -> Outcome:
     """The broker killed for 2 s, and later frozen for 8 s, while a producer enqueues ten jobs a second."""
     trial.start()
-    trial.produce(1, prefix="first", seconds=0.0)
-    if not trial.until(lambda: not verdict.missing(*trial.read()), STARTED_WITHIN_S):
-        raise TrialFailed(f"its worker does not start: {trial.log()}")
+    _proven(trial)
     with trial.producing(2 * JOBS, pause_s=RATE_PAUSE_S, seconds=0.05) as producer:
-        trial.until(lambda: len(trial.read()[0]) > JOBS // 3, STARTED_WITHIN_S)
+        if not trial.until(lambda: len(trial.read()[0]) > JOBS // 3, STARTED_WITHIN_S):
+            raise TrialFailed(f"{JOBS // 3} jobs were not enqueued within {STARTED_WITHIN_S:g} s")
         trial.server.kill()
         time.sleep(DOWN_S)
         trial.server.start()
@@ -197,6 +208,28 @@ def restart(trial: Trial) -> Outcome:
     return outcome
 
 
+def _proven(trial: Trial) -> None:
+    """Raises where the worker that was started does not run a job, of which no figure tells: there is no fault yet.
+
+    Raises:
+        TrialFailed: It ended, or ran nothing in time.
+    """
+    worker = trial.worker
+    assert worker is not None
+    out = trial.out.with_name("acks-of-the-first")
+    trial.produce(1, prefix="first", seconds=0.0, out=out)
+
+    def ran() -> bool:
+        return not verdict.missing(*verdict.read(out, trial.effects))
+
+    if not trial.until(ran, STARTED_WITHIN_S, while_lives=worker):
+        ended = worker.process.poll()
+        how = "runs nothing" if ended is None else f"ended with status {ended}"
+        raise TrialFailed(f"its worker {how}, before any fault: {trial.log()}")
+    if (dead := trial.ended_helper()) is not None:
+        raise TrialFailed(f"what its delayed jobs need ended, before any fault: {dead}")
+
+
 def _wait_for_work(trial: Trial, ended: int, since_ns: int) -> None:
     """Until so many jobs have ended in all, and some run that this worker has begun."""
 
@@ -206,7 +239,8 @@ def _wait_for_work(trial: Trial, ended: int, since_ns: int) -> None:
         return done >= ended and bool(verdict.running(runs, since_ns))
 
     # Who has nothing left to run, since it lost it or holds it back, is killed idle.
-    if not trial.until(there, WORK_WITHIN_S if since_ns else STARTED_WITHIN_S) and not trial.read()[1]:
+    within_s = WORK_WITHIN_S if since_ns else STARTED_WITHIN_S
+    if not trial.until(there, within_s, while_lives=trial.worker) and not trial.read()[1]:
         raise TrialFailed(f"no job ran: {trial.log()}")
 
 

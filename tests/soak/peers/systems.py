@@ -6,10 +6,12 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from redis import Redis
 
+from benchmarks.peers import environments
 from benchmarks.peers.peer import Peer
 from benchmarks.peers.table import ALL
 
@@ -53,6 +55,10 @@ class System:
     def peer(self) -> Peer:
         """The library, with its environment."""
         return _PEERS[self.key]
+
+    def versions(self, programs: Path) -> str:
+        """Of what its environment is made. The settings here have nothing that only the best of a benchmark has."""
+        return environments.plain_versions() if self.key == "penstock" else self.peer.versions(programs)
 
     @property
     def app(self) -> str:

@@ -54,7 +54,8 @@ class Trial:
         self._started = 0
         self.server = RedisServer(folder / "redis", appendonly=True, appendfsync="always")
         self.worker: running.Worker | None = None
-        self._others: list[running.Worker] = []
+        self._worker_log = 0
+        self._others: list[tuple[int, running.Worker]] = []
 
     def __enter__(self) -> Trial:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ class Trial:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in [*([self.worker] if self.worker else []), *self._others]:
+        for process in [*([self.worker] if self.worker else []), *(each for _, each in self._others)]:
             process.kill()
         # A server that is frozen does not stop.
         if self.server.running:
@@ -87,14 +88,26 @@ class Trial:
         """Starts the worker, and with ``delays`` also what delayed jobs need."""
         more = [self.system.waits] if delays else []
         self.worker = self._spawn(" ".join([self.system.worker, *more]))
+        self._worker_log = self._started
         if delays and self.system.delays:
-            self._others.append(self._spawn(self.system.delays))
+            process = self._spawn(self.system.delays)
+            self._others.append((self._started, process))
         return self.worker
 
     def _spawn(self, command: str) -> running.Worker:
         self._started += 1
         words = [word.format(bin=self._programs, url=self.server.url) for word in command.split()]
-        return running.Worker(words, self.environment, self._folder / f"log-{self._started}")
+        try:
+            return running.Worker(words, self.environment, self._folder / f"log-{self._started}")
+        except OSError as error:
+            raise TrialFailed(f"it cannot be started: {error}") from error
+
+    def ended_helper(self) -> str | None:
+        """The end of what a process beside the worker has said, where one has ended."""
+        for number, process in self._others:
+            if process.process.poll() is not None:
+                return self._said(number)[-400:]
+        return None
 
     def kill(self) -> int:
         """Kills every process of the worker at once; returns the moment."""
@@ -161,11 +174,17 @@ class Trial:
         """What was acknowledged and what ran, so far."""
         return verdict.read(self.out, self.effects)
 
-    def until(self, what: Callable[[], bool], within_s: float) -> bool:
-        """Waits for something; whether it came."""
+    def until(
+        self, what: Callable[[], bool], within_s: float, *, while_lives: running.Worker | None = None
+    ) -> bool:
+        """Waits for something; whether it came. With ``while_lives`` only as long as that process has not ended."""
         mono_until = time.monotonic() + within_s
-        while not what():
-            if time.monotonic() > mono_until:
+        while True:
+            # Asked first: what a process did before it ended counts.
+            ended = while_lives is not None and while_lives.process.poll() is not None
+            if what():
+                return True
+            if ended or time.monotonic() > mono_until:
                 return False
             time.sleep(_LOOK_EVERY_S)
         return True
@@ -205,11 +224,18 @@ class Trial:
             raise TrialFailed(f"the broker does not answer the driver: {error}") from error
 
     def complained(self) -> bool:
-        """Whether any of its workers has said that something is wrong."""
-        logs = [path.read_text(errors="replace") for path in self._folder.glob("log-*")]
-        return any(re.search(r"ERROR|WARNING|CRITICAL|Traceback", text) for text in logs)
+        """Whether a worker has said that something is wrong which the first one, before the fault, did not say."""
+        return any(self._complaints(number) - self._complaints(1) for number in range(2, self._started + 1))
+
+    def _complaints(self, number: int) -> set[str]:
+        # Moments and process ids differ in lines that are the same otherwise.
+        lines = (re.sub(r"\d+", "", line) for line in self._said(number).splitlines())
+        return {line for line in lines if re.search(r"ERROR|WARNING|CRITICAL|Traceback|Warning:", line)}
 
     def log(self, count: int = 400) -> str:
         """The end of what the latest worker has said."""
-        path = self._folder / f"log-{self._started}"
-        return path.read_text(errors="replace")[-count:] if path.exists() else ""
+        return self._said(self._worker_log)[-count:]
+
+    def _said(self, number: int) -> str:
+        path = self._folder / f"log-{number}"
+        return path.read_text(errors="replace") if path.exists() else ""

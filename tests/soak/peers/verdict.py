@@ -87,9 +87,10 @@ def judge(
 
 
 def moments_s(acks: dict[str, int], runs: dict[str, list[Run]]) -> list[list[float]]:
-    """For each job the moments of its starts, in seconds after it was acknowledged."""
+    """For each job the moments of its starts, in seconds after it was acknowledged; 0 of one that began before."""
     return [
-        [round((run.start_ns - acked) / 1e9, 1) for run in runs.get(key, ())] for key, acked in acks.items()
+        [max(0.0, round((run.start_ns - acked) / 1e9, 1)) for run in runs.get(key, ())]
+        for key, acked in acks.items()
     ]
 
 

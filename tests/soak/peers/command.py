@@ -9,6 +9,7 @@ scripts/soak peers --write                          also writes what was measure
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -152,16 +153,19 @@ def main(words: list[str]) -> int:
     rows: dict[str, list[dict[str, Any]]] = {}
     late: list[_Turn] = []
     with tempfile.TemporaryDirectory(prefix="penstock-soak-peers-") as name:
-        for turn, trial in _made(turns, programs, given.keep or Path(name), given.at_once, 60 * given.within):
-            if trial is None:
-                late.append(turn)
-                continue
-            row = rows.setdefault(turn.row, [])
-            row.append(facts | {"versions": versions[turn.system.key]} | trial)
-            row.sort(key=lambda each: each["number"])
-            if given.write:
-                # What was measured outlives whatever comes after.
-                _write(kept, rows)
+        made = _made(turns, programs, given.keep or Path(name), given.at_once, 60 * given.within)
+        # Closed before the folder goes, also where the loop is interrupted.
+        with contextlib.closing(made):
+            for turn, trial in made:
+                if trial is None:
+                    late.append(turn)
+                    continue
+                row = rows.setdefault(turn.row, [])
+                row.append(facts | {"versions": versions[turn.system.key]} | trial)
+                row.sort(key=lambda each: each["number"])
+                if given.write:
+                    # What was measured outlives whatever comes after.
+                    _write(kept, rows)
     if rows:
         print(page.section(rows))
     if late:
@@ -173,7 +177,7 @@ def main(words: list[str]) -> int:
 
 def _made(
     turns: Sequence[_Turn], programs: Mapping[str, Path], folder: Path, at_once: int, within_s: float
-) -> Iterator[tuple[_Turn, dict[str, Any] | None]]:
+) -> Generator[tuple[_Turn, dict[str, Any] | None]]:
     """Each trial as it ends; None for one whose turn did not come in time."""
     mono_until = time.monotonic() + within_s
 

@@ -23,7 +23,8 @@ _NUMBER = re.compile(r"\d+(?:[.]\d+)?")
 def line(system: System, trials: Sequence[Mapping[str, Any]]) -> str:
     """The row of all trials of one fault at one library: what they have in common, else the least and the most."""
     found = [Outcome(**trial["outcome"]) for trial in trials if "outcome" in trial]
-    failed = [trial["failed"] for trial in trials if "failed" in trial]
+    # A log's bar would be a cell's end.
+    failed = [trial["failed"].replace("|", "/") for trial in trials if "failed" in trial]
     reasons = [f"no figure: {reason}" for reason in dict.fromkeys(failed)]
     if not found:
         return f"| {system.peer.name} | {system.setting} | 0 | | | | | | | | {'; '.join(reasons)} |"

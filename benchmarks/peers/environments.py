@@ -74,14 +74,16 @@ def _index() -> dict[str, str]:
     return found
 
 
-def _pinned(key: str) -> dict[str, str]:
-    pins = (REQUIREMENTS / f"{key}.txt").read_text()
+def pinned(key: str) -> dict[str, str]:
+    """The versions in a library's environment by package; of one that is not in Python, none."""
+    file = REQUIREMENTS / f"{key}.txt"
+    pins = file.read_text() if file.exists() else ""
     return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", pins, re.MULTILINE))
 
 
 def versions(key: str) -> str:
     """The pinned versions that matter: the library's own, and what it talks to Redis with."""
-    pins = _pinned(key)
+    pins = pinned(key)
     names = [
         key,
         *(name for name in ("taskiq-redis", "redis", "hiredis", "coredis", "uvloop") if name in pins),
@@ -108,7 +110,7 @@ def own(key: str) -> Path:
 
 def plain_versions() -> str:
     """The same of Penstock as ``own("penstock")`` installs it."""
-    pins = _pinned("penstock")
+    pins = pinned("penstock")
     return ", ".join(
         [
             f"penstock {version('penstock')}",
@@ -119,7 +121,7 @@ def plain_versions() -> str:
 
 def own_versions() -> str:
     """The same with what its best settings have beside."""
-    fast = _pinned("penstock-fast")
+    fast = pinned("penstock-fast")
     return f"{plain_versions()}; in its best settings uvloop {fast['uvloop']} too, without it in all others"
 
 
@@ -127,18 +129,31 @@ def sidekiq() -> Path:
     """Where Debian's Sidekiq is; nothing is installed."""
     found = shutil.which("sidekiq")
     if found is None or not (Path(found).parent / "ruby").exists():
-        raise Absent("there is no `sidekiq` on the path (on Debian: apt-get install ruby-sidekiq)")
+        raise Absent(
+            "there is no `sidekiq` on the path (on Debian: apt-get install ruby-sidekiq ruby-hiredis)"
+        )
     return Path(found).parent
 
 
 def sidekiq_versions(programs: Path) -> str:
     """What it says of itself and of its Ruby."""
     said = [
-        subprocess.run([str(programs / name), option], capture_output=True, text=True).stdout.split("\n")[0]
-        for name, option in (("sidekiq", "--version"), ("ruby", "--version"))
+        " ".join(
+            subprocess.run(
+                [str(programs / name), "--version"], capture_output=True, text=True
+            ).stdout.split()[:2]
+        )
+        for name in ("sidekiq", "ruby")
     ]
-    hiredis = subprocess.run(
-        [str(programs / "ruby"), "-e", "require 'redis/connection/hiredis'"], capture_output=True
-    )
-    client = "absent" if hiredis.returncode else "in its best settings"
-    return ", ".join([*(" ".join(line.split()[:2]) for line in said), f"ruby-hiredis {client}"])
+    extras = {
+        "hiredis": "require 'redis/connection/hiredis'",
+        "YJIT": "exit RubyVM::YJIT.enabled?",
+    }
+    for name, program in extras.items():
+        there = subprocess.run(
+            [str(programs / "ruby"), "-e", program],
+            env=os.environ | {"RUBY_YJIT_ENABLE": "1"},
+            capture_output=True,
+        )
+        said.append(f"{name} {'absent' if there.returncode else 'in its best settings'}")
+    return ", ".join(said)

@@ -28,3 +28,9 @@ def enqueue(kind: str, numbers: Sequence[int]) -> None:
     task, more = TASKS[settings.TASK[kind]], settings.ARGUMENTS[kind]
     for number in numbers:
         task(number, *more)
+
+
+def enqueue_many(kind: str, numbers: Sequence[int]) -> None:
+    """The nearest that there is: a map sends its messages one after another."""
+    task, more = TASKS[settings.TASK[kind]], settings.ARGUMENTS[kind]
+    task.map((number, *more) for number in numbers)

@@ -3,7 +3,8 @@
 Every job has a number. As it ends it writes the moment into its own place in a file that worker and driver map into
 memory, and adds one to its count of runs there: some 0.2 us a job, the same for every library, over threads and forked
 processes alike. The driver reads from the file how many jobs were done and how often, and when the first began and the
-last ended. Two runs of one job count as one only where both add within the same tenth of a microsecond.
+last ended; no-op jobs write their end alone, so that of these the first one's end counts. Two runs of one job count as
+one only where both add within the same tenth of a microsecond.
 
 Runs in every library's environment: the standard library only.
 """
@@ -91,7 +92,7 @@ class Marks:
         return self.done() - bytes(self._runs).count(1)
 
     def first_s(self) -> float:
-        """When the first job began; 0.0 where none has."""
+        """When the first job began, or ended where none tells its beginning; 0.0 where there is none."""
         moments = [*filter(None, self._began)] or [*filter(None, self._ended)]
         return min(moments, default=0) / 1e9
 

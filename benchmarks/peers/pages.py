@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.bench import TIMES, say
-from benchmarks.peers import plot
+from benchmarks.peers import environments, plot
 from benchmarks.peers.peer import KINDS, Peer, Setting
 from benchmarks.peers.results import DURABILITIES, Case, Results
 from benchmarks.peers.table import ALL, PEERS, PENSTOCK
@@ -20,19 +20,22 @@ _HOW = """\
 Written by `{command}` in {minutes:.0f} min. Each library runs in an environment of its own, all on one Redis server.
 Jobs are enqueued beforehand; a worker is started anew for each run and drains them. A job writes the moment of its end,
 and how often it ran, to a place of its own in a file that all processes share, and the rate is the number of jobs over
-the time from the first one's start to the last one's end: no library's own counters are asked. A run in which a job ran
-twice or was missed has no figure. All systems take turns, for {rounds} rounds, each of which begins with another one;
-figures are medians, with the smallest and the largest run. The number of jobs is chosen so that a run takes about
-{run_s:g} s, and {wait_s:g} s where jobs wait (with RQ's pool of 10, whose start is slow, four times that); a longer
-one is cut after {cut_s:g} s, and its rate is what was done until then.
+the time from the first one's end to the last one's end, where jobs wait from the first one's start: no library's own
+counters are asked. A run in which a job ran twice or was missed has no figure; it is told at the end, and tried again
+once. All systems take turns, for {rounds} rounds, each of which begins with another one; figures are medians, with the
+smallest and the largest run, and with how many there are where a round has none. The number of jobs is chosen so that a
+run takes about {run_s:g} s, and {wait_s:g} s where jobs wait (with RQ's pool of 10, whose start is slow, four times
+that); a longer one is cut after {cut_s:g} s, and its rate is what was done until then.
 
 - *Setting*: `default` is what a library's documentation starts, with as many processes as it says. `best` is what its
-  documentation recommends for throughput, with as many worker processes as measured best for it on these cores
-  (`scripts/bench peers --choose` tries one and two of everybody, Penstock too); where a library has no option for that,
-  its worker is started as many times. `best, 10` and `best, 100` are the same with so many jobs at once in all.
+  documentation recommends for throughput, with as many worker processes and jobs at once as measured best for it among
+  two to five candidates (`scripts/bench peers --choose`, Penstock by the same rule; `benchmarks/peers/chosen.json` has
+  the rates of all): {chosen}. Where a library has no option for processes, its worker is started as many times. `best,
+  10` and `best, 100` are the same with so many jobs at once in all, the processes alone chosen.
 - *At once*: how many jobs can run at the same time, in all worker processes together.
-- Celery, Dramatiq and Taskiq have hiredis in all their settings, which they do not install themselves: redis-py takes
-  it where it finds it. Penstock has uvloop in its `best` settings only, as have those that do not start it themselves.
+- {hiredis} have hiredis in all their settings, whether they install it themselves or not: redis-py takes it where it
+  finds it. {uvloop} have uvloop installed: Taskiq starts it by itself in all its settings, the others run with it in
+  their `best` ones only, as Penstock does. ardiq has none: its command line starts the loop of asyncio.
 - *Ack*: `early` means that the message is gone before its job has run, so that `kill -9` loses the job. `late` means
   that it is kept until the job has run, so that another worker runs it again. `fails` means that the job of a killed
   worker is found and marked as failed, but not run again unless it was enqueued with retries.
@@ -40,7 +43,8 @@ one is cut after {cut_s:g} s, and its rate is what was done until then.
   `best`, results stored or not, threads beside libraries of threads and processes, coroutines beside those of
   coroutines. Where jobs wait there is such a figure only at the same number of jobs at once. Below 1, it is slower.
 - *Memory*: the most of all its processes together. Pages that forked processes share count in each.
-- *First job*: from the start of the process to the start of its first job.
+- *First job*: from the start of the process to the end of its first job, where jobs wait to its start.
+- *Its bulk call*: a `group` or `map` that sends its messages one after another counts as one too, and is named as such.
 - Penstock runs as `penstock worker` does without options, its guard included; its `best` with `--processes` and `-c`.
 """
 _NAMES = {
@@ -89,7 +93,8 @@ def _rate(results: Results, case: Case) -> str:
         return "no figure" if case in results.failed else ""
     rates = figures["rate"]
     cut = ", cut" if any(figures.get("cut", ())) else ""
-    return f"{results.middle(case) or 0:,.0f} ({min(rates):,.0f} to {max(rates):,.0f}{cut})"
+    fewer = f", {len(rates)} of {results.rounds} rounds" if len(rates) < results.rounds else ""
+    return f"{results.middle(case) or 0:,.0f} ({min(rates):,.0f} to {max(rates):,.0f}{cut}{fewer})"
 
 
 def _ratio(results: Results, case: Case, ours: Case | None) -> float | None:
@@ -278,6 +283,12 @@ def plots(results: Results) -> dict[str, str]:
     return {file: plot.bars(title, unit, lines, scale) for file, title, unit, lines, scale in wanted if lines}
 
 
+def _having(package: str) -> str:
+    """The libraries in whose environments a package is, in words."""
+    *most, last = [peer.name for peer in PEERS if package in environments.pinned(peer.key)]
+    return f"{', '.join(most)} and {last}"
+
+
 def _about(results: Results) -> Iterator[str]:
     yield _HOW.format(
         command=results.command,
@@ -286,6 +297,9 @@ def _about(results: Results) -> Iterator[str]:
         run_s=results.limits["run_s"],
         wait_s=results.limits["wait_s"],
         cut_s=results.limits["cut_s"],
+        chosen="; ".join(results.chosen) or "not measured yet, each runs its first candidate",
+        hiredis=_having("hiredis"),
+        uvloop=_having("uvloop"),
     )
     for name, value in results.machine.items():
         if name not in ("SQLite", "packages", "worker"):
@@ -302,8 +316,6 @@ def section(results: Results) -> str:
     lines = ["## Beside other libraries", ""]
     if results.quick:
         lines += ["**A quick run: too short to be quoted.**", ""]
-    if not results.chosen:
-        lines += ["**The numbers of processes were not chosen by measuring: `best` had one each.**", ""]
     lines += [*_about(results), "", *verdict(results), ""]
     for kind in KINDS:
         lines += _chapter(_NAMES[kind], _PLOTS[kind], _drained(results, kind))
@@ -312,9 +324,13 @@ def section(results: Results) -> str:
     lines += ["### Memory", "", _picture("Memory", "peers-memory"), ""]
     better = list(faster(results)) or ["- Nowhere in this run."]
     lines += ["### Where another library is better", "", *better, ""]
-    broken = [f"- {', '.join(case)}: {why}" for case, why in results.failed.items() if case.kind in KINDS]
+    broken = [
+        f"- {', '.join(case)}, with a figure in {results.rounds_of(case)} of {results.rounds} rounds: {why}"
+        for case, why in results.failed.items()
+        if case.kind in KINDS
+    ]
     if broken:
-        lines += ["### Runs without a figure", "", *broken, ""]
+        lines += ["### Runs that failed", "", *broken, ""]
     return "\n".join(lines)
 
 

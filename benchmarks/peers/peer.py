@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 KINDS = ("noop", "1 ms", "10 ms")
 WAITING = KINDS[1:]
 EARLY, LATE, FAILS = "early", "late", "fails"
+
+
+class Choice(NamedTuple):
+    """With how many worker processes, and how many jobs at once in all of them together; at least one for each."""
+
+    processes: int
+    at_once: int
+
+    @property
+    def told(self) -> str:
+        """For people, and for the results."""
+        return f"{self.processes} {'process' if self.processes == 1 else 'processes'}, {self.at_once} at once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +31,9 @@ class Setting:
     Attributes:
         name: What the application reads as ``PEERS_SETTING``, and what the tables call it.
         command: The worker's command line. ``{bin}`` is the environment's folder of programs, ``{p}`` how many
-            processes, ``{c}`` the concurrency of each, ``{url}`` the Redis server. Where it has no ``{p}`` and there
-            are to be more processes than ``own``, it is started as many times.
-        concurrency: Jobs at once in all processes together; at least one for each.
-        own: The worker processes that it has where there is no choice.
-        choices: The numbers of processes that ``--choose`` measures it with.
-        chosen: Which of them was best, by kind of work.
+            processes, ``{c}`` the concurrency of each, ``{url}`` the Redis server. Where there is a choice of processes
+            and it has no ``{p}``, it is started as many times.
+        choices: What ``--choose`` measures it with; where there is one only, that is what it has by itself.
         ack: Whether a message is gone before its job has run (``early``: a killed worker loses it), after it
             (``late``: it runs again), or the job of a killed worker is found and marked as failed (``fails``).
         results: Whether what a task returns is kept.
@@ -33,39 +43,42 @@ class Setting:
         durable: Whether it is measured on a Redis with an append-only file too.
         env: More environment variables of the worker.
         longer: How many times as long a run is; for processes that take long to start, one after another.
+        chosen: Which of the choices was best, by kind of work; the first one where none was measured.
     """
 
     name: str
     command: str
-    concurrency: int
+    choices: tuple[Choice, ...]
     ack: str
     results: bool
     about: str
     rate: float
-    own: int = 1
-    choices: tuple[int, ...] = ()
-    chosen: Mapping[str, int] = field(default_factory=dict)
     kinds: tuple[str, ...] = KINDS
     durable: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     longer: float = 1.0
+    chosen: Mapping[str, Choice] = field(default_factory=dict)
 
     @property
     def best(self) -> bool:
         """Whether it is one of those that are recommended for throughput."""
         return self.name.startswith("best")
 
+    def choice(self, kind: str) -> Choice:
+        """What it runs with at a kind of work."""
+        return self.chosen.get(kind, self.choices[0])
+
     def processes(self, kind: str) -> int:
         """Its worker processes at a kind of work."""
-        return self.chosen.get(kind, self.choices[0] if self.choices else self.own)
+        return self.choice(kind).processes
 
     def copies(self, kind: str) -> int:
         """How many times its command is started."""
-        return 1 if "{p}" in self.command else self.processes(kind) // self.own
+        return 1 if "{p}" in self.command or len(self.choices) == 1 else self.processes(kind)
 
     def each(self, kind: str) -> int:
         """Jobs at once in one of its processes."""
-        return max(1, self.concurrency // self.processes(kind))
+        return max(1, self.choice(kind).at_once // self.processes(kind))
 
     def at_once(self, kind: str) -> int:
         """Jobs at once in all of its processes."""

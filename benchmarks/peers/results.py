@@ -29,11 +29,11 @@ class Results:
         quick: Whether it was too short to be quoted.
         rounds: How often each was measured.
         command: What was typed.
-        chosen: Whether the numbers of processes had been chosen by measuring; else there was one each.
+        chosen: When and on what the best settings' processes and jobs at once were measured.
         took_s: How long all of it took.
         versions: Of each library.
         absent: Libraries that could not be had, and why.
-        failed: What failed, and why; it has no figure of that round.
+        failed: What failed, and why; it was tried once more in that round, which may have had a figure.
         samples: Each round's figures by name: ``rate`` in jobs a second, ``start_s``, ``peak_mb``, ``took_s``, ...
     """
 
@@ -42,7 +42,7 @@ class Results:
     quick: bool
     rounds: int
     command: str
-    chosen: bool = False
+    chosen: list[str] = field(default_factory=list)
     took_s: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
@@ -59,6 +59,10 @@ class Results:
         """The median of its rounds; None where it has no figure."""
         figures = self.samples.get(case, {}).get(name)
         return median(figures) if figures else None
+
+    def rounds_of(self, case: Case) -> int:
+        """In how many rounds it has a figure."""
+        return len(self.samples.get(case, {}).get("rate", ()))
 
     def saved(self) -> dict[str, Any]:
         """As JSON can hold it."""

@@ -53,8 +53,8 @@ class Drained:
 
     Attributes:
         jobs: How many ended.
-        took_s: From the first job's start to the last one's end.
-        start_s: From the making of the worker's process to its first job.
+        took_s: From the first job's start to the last one's end; of no-op jobs, from the first one's end.
+        start_s: From the making of the worker's process to the same moment of its first job.
         peak_mb: The most memory of its processes together, pages that they share counted in each.
         cut: Whether it was ended before all jobs were.
     """

@@ -1,43 +1,45 @@
 """Which libraries there are, and how each is started: in its documented default, and in its best.
 
 A setting called ``default`` is what a library's own documentation starts, with as many processes as it says. ``best``
-is what its documentation recommends for throughput, for everybody with as many processes as measured best on two cores:
-``scripts/bench peers --choose`` measures each number of ``choices`` and keeps the best in ``processes.json``. ``best,
-10`` and ``best, 100`` are the same with so many jobs at once in all processes together, for jobs that wait. It is long
-because it is one table.
+is what its documentation recommends for throughput, for everybody with as many processes and jobs at once as measured
+best: ``scripts/bench peers --choose`` measures each of ``choices`` and keeps the best in ``chosen.json``. Among them is
+one with at least as many at once as its default has, one process, and one for each core. ``best, 10`` and ``best, 100``
+are the same with so many jobs at once in all processes together, for jobs that wait: what they come to is that number,
+so it is the same for all, and only the processes are chosen. It is long because it is one table.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
-from pathlib import Path
 
-from benchmarks.peers import environments
-from benchmarks.peers.peer import EARLY, FAILS, LATE, WAITING, Peer, Setting
+from benchmarks.peers import chosen, environments
+from benchmarks.peers.peer import EARLY, FAILS, LATE, WAITING, Choice, Peer, Setting
 
-PROCESSES = Path(__file__).parent / "processes.json"
-_CHOICES = (1, 2)
 _CORES = os.cpu_count() or 1
-_CHOSEN: dict[str, dict[str, dict[str, int]]] = (
-    json.loads(PROCESSES.read_text()) if PROCESSES.exists() else {}
-)
+_CHOSEN = chosen.load()
 
 
 def _chosen(key: str, settings: tuple[Setting, ...]) -> tuple[Setting, ...]:
-    """The settings with the numbers of processes that measured best."""
-    kept = _CHOSEN.get(key, {})
-    return tuple(replace(each, chosen=kept.get(each.name, {})) if each.choices else each for each in settings)
+    """The settings with what measured best."""
+    return tuple(replace(each, chosen=chosen.of(_CHOSEN, key, each.name)) for each in settings)
+
+
+def _of(*choices: tuple[int, int]) -> tuple[Choice, ...]:
+    """Each once: on one core, some are the same."""
+    return tuple(dict.fromkeys(Choice(*each) for each in choices))
 
 
 def _best(setting: Setting, *at_once: int) -> tuple[Setting, ...]:
     """The setting at no-op jobs, and at waiting ones with each of these numbers at once."""
     return (
-        replace(setting, kinds=("noop",), durable=not setting.results, choices=_CHOICES),
+        replace(setting, kinds=("noop",), durable=not setting.results),
         *(
             replace(
-                setting, name=f"{setting.name}, {number}", concurrency=number, kinds=WAITING, choices=_CHOICES
+                setting,
+                name=f"{setting.name}, {number}",
+                choices=_of((1, number), (_CORES, number)),
+                kinds=WAITING,
             )
             for number in at_once
         ),
@@ -59,6 +61,7 @@ def _python(name: str, key: str, sleep: str, bulk: str, *settings: Setting) -> P
 
 _PENSTOCK = "{bin}/penstock -A benchmarks.peers.penstock_app worker"
 _PENSTOCK_BEST = _PENSTOCK + " --processes {p} -c {c}"
+_OURS = _of((1, 10), (_CORES, 10), (1, 50), (_CORES, 100))
 PENSTOCK = Peer(
     "Penstock",
     "penstock",
@@ -66,15 +69,22 @@ PENSTOCK = Peer(
     _chosen(
         "penstock",
         (
-            Setting("default", _PENSTOCK, 10, LATE, True, "threads, results stored", 100_000),
+            Setting("default", _PENSTOCK, _of((1, 10)), LATE, True, "threads, results stored", 100_000),
             Setting(
-                "no results", _PENSTOCK, 10, LATE, False, "threads, `result_ttl=0`", 200_000, kinds=("noop",)
+                "no results",
+                _PENSTOCK,
+                _of((1, 10)),
+                LATE,
+                False,
+                "threads, `result_ttl=0`",
+                200_000,
+                kinds=("noop",),
             ),
-            Setting("coroutines", _PENSTOCK, 10, LATE, True, "coroutines, results stored", 80_000),
+            Setting("coroutines", _PENSTOCK, _of((1, 10)), LATE, True, "coroutines, results stored", 80_000),
             Setting(
                 "coroutines, no results",
                 _PENSTOCK,
-                10,
+                _of((1, 10)),
                 LATE,
                 False,
                 "coroutines, `result_ttl=0`",
@@ -82,7 +92,9 @@ PENSTOCK = Peer(
                 kinds=("noop",),
             ),
             *_best(
-                Setting("best", _PENSTOCK_BEST, 10, LATE, False, "threads, `result_ttl=0`, uvloop", 200_000),
+                Setting(
+                    "best", _PENSTOCK_BEST, _OURS, LATE, False, "threads, `result_ttl=0`, uvloop", 200_000
+                ),
                 10,
                 100,
             ),
@@ -90,7 +102,7 @@ PENSTOCK = Peer(
                 Setting(
                     "best coroutines",
                     _PENSTOCK_BEST,
-                    10,
+                    _OURS,
                     LATE,
                     False,
                     "coroutines, `result_ttl=0`, uvloop",
@@ -103,7 +115,7 @@ PENSTOCK = Peer(
                 Setting(
                     "best coroutines, stored",
                     _PENSTOCK_BEST,
-                    10,
+                    _OURS,
                     LATE,
                     True,
                     "coroutines, results stored, uvloop",
@@ -119,42 +131,41 @@ PENSTOCK = Peer(
     best_environment=lambda: environments.own("penstock-fast"),
 )
 _RQ_BEST = "{bin}/rq worker-pool -n {p} --url {url} -w rq.SimpleWorker --quiet"
+_TASKIQ = _of((_CORES, 200), (1, 100), (_CORES, 100), (_CORES, 400))
+_ARDIQ = _of((_CORES, 200), (1, 100), (_CORES, 100), (_CORES, 400), (_CORES, 800))
 PEERS: tuple[Peer, ...] = (
     _python(
         "Celery",
         "celery",
         "time.sleep",
-        "a group, which sends its messages one after another",
+        "`group`: its messages are sent one after another",
         Setting(
             "default",
             "{bin}/celery -A benchmarks.peers.celery_app worker",
-            _CORES,
+            _of((_CORES, _CORES)),
             EARLY,
             False,
             "a parent and a worker process for each core",
             700,
-            own=_CORES,
         ),
         Setting(
             "results",
             "{bin}/celery -A benchmarks.peers.celery_app worker",
-            _CORES,
+            _of((_CORES, _CORES)),
             EARLY,
             True,
             "the same with its Redis result backend",
             400,
-            own=_CORES,
             kinds=("noop",),
         ),
         Setting(
             "late",
             "{bin}/celery -A benchmarks.peers.celery_app worker",
-            _CORES,
+            _of((_CORES, _CORES)),
             LATE,
             False,
             "the default with `task_acks_late` and `task_reject_on_worker_lost`",
             600,
-            own=_CORES,
             kinds=("noop",),
         ),
         *_best(
@@ -162,7 +173,7 @@ PEERS: tuple[Peer, ...] = (
                 "best",
                 "{bin}/celery -A benchmarks.peers.celery_app worker -P threads -c {c}"
                 " --without-gossip --without-mingle --without-heartbeat",
-                1,
+                _of((_CORES, _CORES), (1, 1), (1, 4), (_CORES, 4 * _CORES)),
                 EARLY,
                 False,
                 "threads, 64 fetched ahead for each, no gossip, mingle and heartbeat",
@@ -180,7 +191,7 @@ PEERS: tuple[Peer, ...] = (
         Setting(
             "default",
             "{bin}/rq worker --url {url}",
-            1,
+            _of((1, 1)),
             FAILS,
             True,
             "a process forked for each job; results kept 500 s",
@@ -190,7 +201,7 @@ PEERS: tuple[Peer, ...] = (
             Setting(
                 "best",
                 _RQ_BEST,
-                1,
+                _of((1, 1), (_CORES, _CORES), (2 * _CORES, 2 * _CORES)),
                 FAILS,
                 False,
                 "`SimpleWorker`: no fork, a job at a time in each process; `result_ttl=0`",
@@ -201,12 +212,11 @@ PEERS: tuple[Peer, ...] = (
         Setting(
             "best, 10",
             _RQ_BEST,
-            10,
+            _of((10, 10)),
             FAILS,
             False,
             "the same in a pool of 10",
             700,
-            own=10,
             longer=4.0,
             kinds=WAITING,
         ),
@@ -215,33 +225,31 @@ PEERS: tuple[Peer, ...] = (
         "Dramatiq",
         "dramatiq",
         "time.sleep",
-        "none",
+        "`group`: its messages are sent one after another",
         Setting(
             "default",
             "{bin}/dramatiq benchmarks.peers.dramatiq_app",
-            8 * _CORES,
+            _of((_CORES, 8 * _CORES)),
             LATE,
             False,
             "a parent and a process of 8 threads for each core",
             2800,
-            own=_CORES,
         ),
         Setting(
             "results",
             "{bin}/dramatiq benchmarks.peers.dramatiq_app",
-            8 * _CORES,
+            _of((_CORES, 8 * _CORES)),
             LATE,
             True,
             "the same with its Redis result backend",
             1000,
-            own=_CORES,
             kinds=("noop",),
         ),
         *_best(
             Setting(
                 "best",
                 "{bin}/dramatiq benchmarks.peers.dramatiq_app --processes {p} --threads {c}",
-                1,
+                _of((_CORES, 8 * _CORES), (1, 8), (1, 1), (_CORES, _CORES)),
                 LATE,
                 False,
                 "1,000 messages fetched ahead",
@@ -260,22 +268,20 @@ PEERS: tuple[Peer, ...] = (
         Setting(
             "default",
             "{bin}/taskiq worker benchmarks.peers.taskiq_app:broker",
-            200,
+            _of((2, 200)),
             LATE,
             False,
             "streams, a parent and two processes, uvloop",
             3500,
-            own=2,
         ),
         Setting(
             "results",
             "{bin}/taskiq worker benchmarks.peers.taskiq_app:broker",
-            200,
+            _of((2, 200)),
             LATE,
             True,
             "the same with its Redis result backend",
             1000,
-            own=2,
             kinds=("noop",),
         ),
         *_best(
@@ -283,11 +289,11 @@ PEERS: tuple[Peer, ...] = (
                 "best",
                 "{bin}/taskiq worker benchmarks.peers.taskiq_app:broker --workers {p} --log-level WARNING --no-parse"
                 " --max-async-tasks {c} --max-prefetch 1000",
-                100,
+                _TASKIQ,
                 LATE,
                 False,
                 "streams, 1,000 fetched at a time, no log of jobs, arguments not parsed",
-                4000,
+                7000,
             ),
             10,
             100,
@@ -296,12 +302,11 @@ PEERS: tuple[Peer, ...] = (
             "best, no acks",
             "{bin}/taskiq worker benchmarks.peers.taskiq_app:broker --workers {p} --log-level WARNING --no-parse"
             " --max-async-tasks {c} --max-prefetch 1000",
-            100,
+            _TASKIQ,
             EARLY,
             False,
             "a list in place of streams, else the same",
-            4000,
-            choices=_CHOICES,
+            8000,
             kinds=("noop",),
         ),
     ),
@@ -313,7 +318,7 @@ PEERS: tuple[Peer, ...] = (
         Setting(
             "default",
             "{bin}/arq benchmarks.peers.arq_app.WorkerSettings",
-            10,
+            _of((1, 10)),
             LATE,
             True,
             "results kept for an hour, polls every 0.5 s",
@@ -323,11 +328,11 @@ PEERS: tuple[Peer, ...] = (
             Setting(
                 "best",
                 "{bin}/arq benchmarks.peers.arq_app.WorkerSettings --custom-log-dict benchmarks.peers.arq_app.QUIET",
-                100,
+                _of((1, 100), (_CORES, 100), (1, 50), (1, 200)),
                 LATE,
                 False,
                 "`keep_result=0`, `poll_delay=0.01`, no log of jobs, uvloop",
-                2300,
+                3000,
             ),
             10,
             100,
@@ -337,11 +342,11 @@ PEERS: tuple[Peer, ...] = (
         "Huey",
         "huey",
         "time.sleep",
-        "none",
+        "`map`: its messages are sent one after another",
         Setting(
             "default",
             "{bin}/huey_consumer benchmarks.peers.huey_app.huey",
-            1,
+            _of((1, 1)),
             EARLY,
             True,
             "one thread, results kept until they are read",
@@ -351,7 +356,7 @@ PEERS: tuple[Peer, ...] = (
             Setting(
                 "best",
                 "{bin}/huey_consumer benchmarks.peers.huey_app.huey --workers {c} --no-periodic --quiet",
-                1,
+                _of((1, 1), (_CORES, _CORES), (1, 4), (_CORES, 4 * _CORES)),
                 EARLY,
                 False,
                 "`results=False`, no periodic tasks, no log of jobs",
@@ -369,7 +374,7 @@ PEERS: tuple[Peer, ...] = (
         Setting(
             "default",
             "{bin}/saq benchmarks.peers.saq_app.settings",
-            10,
+            _of((1, 10)),
             FAILS,
             True,
             "the job's record is kept for 10 minutes",
@@ -379,7 +384,7 @@ PEERS: tuple[Peer, ...] = (
             Setting(
                 "best",
                 "{bin}/saq benchmarks.peers.saq_app.settings --quiet --workers {p}",
-                100,
+                _of((1, 100), (_CORES, 100), (_CORES, 20), (_CORES, 200)),
                 FAILS,
                 False,
                 "`ttl=-1`, uvloop",
@@ -397,7 +402,7 @@ PEERS: tuple[Peer, ...] = (
         Setting(
             "default",
             "{bin}/streaq run benchmarks.peers.streaq_app:worker",
-            16,
+            _of((1, 16)),
             LATE,
             True,
             "results kept for 5 minutes",
@@ -407,7 +412,7 @@ PEERS: tuple[Peer, ...] = (
             Setting(
                 "best",
                 "{bin}/streaq run benchmarks.peers.streaq_app:worker --workers {p}",
-                32,
+                _of((1, 32), (_CORES, 32), (_CORES, 64), (_CORES, 200)),
                 LATE,
                 False,
                 "`ttl=0`, `silent=True`, 4 times as many fetched ahead, uvloop",
@@ -425,7 +430,7 @@ PEERS: tuple[Peer, ...] = (
         Setting(
             "default",
             "{bin}/ardiq run benchmarks.peers.ardiq_app:app",
-            16,
+            _of((1, 16)),
             LATE,
             True,
             "a core in Rust, results kept for 5 minutes",
@@ -435,22 +440,22 @@ PEERS: tuple[Peer, ...] = (
             Setting(
                 "best",
                 "{bin}/ardiq run benchmarks.peers.ardiq_app:app --quiet --workers {p}",
-                100,
+                _ARDIQ,
                 LATE,
                 True,
                 "4 times as many fetched ahead",
-                13000,
+                22000,
             ),
         ),
         *_best(
             Setting(
                 "best unstored",
                 "{bin}/ardiq run benchmarks.peers.ardiq_app:app --quiet --workers {p}",
-                100,
+                _ARDIQ,
                 LATE,
                 False,
                 "the same with `result_ttl_ms=0`",
-                13000,
+                22000,
             ),
             10,
             100,
@@ -466,7 +471,7 @@ PEERS: tuple[Peer, ...] = (
                 Setting(
                     "default",
                     "{bin}/sidekiq -r ./benchmarks/peers/sidekiq_app.rb",
-                    10,
+                    _of((1, 10)),
                     EARLY,
                     False,
                     "Ruby; 10 threads",
@@ -476,11 +481,13 @@ PEERS: tuple[Peer, ...] = (
                     Setting(
                         "best",
                         "{bin}/sidekiq -r ./benchmarks/peers/sidekiq_app.rb -c {c}",
-                        1,
+                        _of((1, 10), (1, 1), (_CORES, _CORES), (1, 5), (_CORES, 5 * _CORES)),
                         EARLY,
                         False,
-                        "no log of jobs",
-                        15000,
+                        "no log of jobs; hiredis and YJIT where the versions above have them",
+                        28000,
+                        # What a Ruby without it does not know, it does not read.
+                        env={"RUBY_YJIT_ENABLE": "1"},
                     ),
                     10,
                     100,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -17,9 +19,20 @@ import pytest
 
 from benchmarks.bench import TIMES, Place
 from benchmarks.children import ROOT, RunFailed
-from benchmarks.peers import choosing, command, environments, marks, pages, plot, produce, running, turns
+from benchmarks.peers import (
+    choosing,
+    chosen,
+    command,
+    environments,
+    marks,
+    pages,
+    plot,
+    produce,
+    running,
+    turns,
+)
 from benchmarks.peers.marks import Marks
-from benchmarks.peers.peer import KINDS, Peer, Setting
+from benchmarks.peers.peer import KINDS, Choice, Peer, Setting
 from benchmarks.peers.results import Case, Results
 from benchmarks.peers.running import Drained, Limits
 from benchmarks.peers.table import ALL, PEERS, PENSTOCK
@@ -135,7 +148,13 @@ def _fake(tmp_path: Path, count: int, every_s: float) -> tuple[Peer, Setting]:
     program = tmp_path / "worker.py"
     program.write_text(_WORKER)
     setting = Setting(
-        "default", f"{sys.executable} {program} {count} {every_s}", 1, "early", False, "fake", 100
+        "default",
+        f"{sys.executable} {program} {count} {every_s}",
+        (Choice(1, 1),),
+        "early",
+        False,
+        "fake",
+        100,
     )
     print_nothing = ("{bin}/python", "-c", "print('{{}}')")
     peer = Peer(
@@ -180,7 +199,7 @@ class TestRunning:
 
     def test_a_worker_is_started_as_often_as_it_has_processes(self, tmp_path: Path) -> None:
         _, setting = _fake(tmp_path, 20, 0)
-        two = replace(setting, choices=(1, 2), chosen={"noop": 2})
+        two = replace(setting, choices=(Choice(1, 1), Choice(2, 2)), chosen={"noop": Choice(2, 2)})
         environment = {"PATH": "/bin:/usr/bin"}
         with running._workers(["sleep", "600"], environment, tmp_path / "log", two.copies("noop")) as at_work:
             assert [len(running.session(worker.pid)) for worker in at_work] == [1, 1]
@@ -258,24 +277,139 @@ class TestTable:
 
     @pytest.mark.parametrize("processes", [1, 2])
     def test_processes_share_the_jobs_at_once(self, processes: int) -> None:
-        setting = replace(PENSTOCK.setting("best, 100"), chosen={"1 ms": processes})
+        setting = replace(PENSTOCK.setting("best, 100"), chosen={"1 ms": Choice(processes, 100)})
         assert setting.at_once("1 ms") == 100
         words = PENSTOCK.worker(setting, "1 ms", Path("bin"), "redis://nowhere")
         assert words[-4:] == ["--processes", str(processes), "-c", str(100 // processes)]
         assert setting.copies("1 ms") == 1
 
-    def test_the_number_of_processes_that_was_fastest_is_chosen(self) -> None:
+    @pytest.mark.parametrize(
+        ("peer", "setting"),
+        [
+            pytest.param(peer, setting, id=f"{peer.key}-{setting.name}")
+            for peer in ALL
+            for setting in peer.settings
+            if setting.best and "noop" in setting.kinds
+        ],
+    )
+    def test_a_best_has_as_many_at_once_as_its_default_unless_fewer_measured_better(
+        self, peer: Peer, setting: Setting
+    ) -> None:
+        library = chosen.load().get(peer.key, {})
+        kept = library.get("settings", {}).get(setting.name, {}).get("noop")
+        if kept is None:
+            assert setting.at_once("noop") >= peer.settings[0].at_once("noop")
+            return
+        best, least = Choice(*kept["chosen"]), library["default at once"]
+        medians = {told: statistics.median(rates) for told, rates in kept["rates"].items()}
+        assert medians[best.told] == max(medians.values())
+        assert best.at_once >= least or any(int(told.split()[-3]) >= least for told in medians)
+
+
+class TestChoosing:
+    ARQ = next(peer for peer in PEERS if peer.key == "arq")
+
+    def _cases(self, kind: str) -> list[Case]:
+        setting = self.ARQ.setting("best, 10")
+        return [choosing.case_of(self.ARQ, setting, kind, each) for each in setting.choices]
+
+    @pytest.fixture
+    def results(self) -> Results:
         results = _results()
-        for processes, kind, rate in (
-            (1, "1 ms", 5.0),
-            (2, "1 ms", 6.0),
-            (1, "10 ms", 5.0),
-            (2, "10 ms", 5.0),
-        ):
-            results.add(
-                Case("arq", f"best, 10, {processes} process{'es' * (processes > 1)}", kind, "none"), rate=rate
-            )
-        assert choosing.chosen(results) == {"arq": {"best, 10": {"1 ms": 2, "10 ms": 1}}}
+        results.versions["arq"] = "arq 1"
+        for kind, rates in (("1 ms", ([5.0, 1.0], [4.0, 6.0])), ("10 ms", ([5.0], [5.0]))):
+            for case, each in zip(self._cases(kind), rates, strict=True):
+                for rate in each:
+                    results.add(case, rate=rate)
+        return results
+
+    @pytest.mark.skipif(os.cpu_count() == 1, reason="on one core there is no choice of processes")
+    def test_the_candidate_with_the_highest_median_is_kept_with_all_rates(
+        self, results: Results, tmp_path: Path
+    ) -> None:
+        setting, file = self.ARQ.setting("best, 10"), tmp_path / "chosen.json"
+        file.write_text('{"saq": {"date": "2026-01-02", "machine": "8 cores"}, "arq": {}}')
+        choosing.keep(results, file)
+        kept = chosen.load(file)
+        assert chosen.of(kept, "arq", "best, 10") == {"1 ms": setting.choices[1], "10 ms": setting.choices[0]}
+        assert kept["arq"]["settings"]["best, 10"]["1 ms"]["rates"] == {
+            "1 process, 10 at once": [5, 1],
+            setting.choices[1].told: [4, 6],
+        }
+        # With when and on what, which of the others stays as it was.
+        assert kept["arq"]["version"] == "arq 1"
+        assert kept["arq"]["default at once"] == 10
+        (ours,) = chosen.told(kept, ["arq"])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d, \d+ cores, \w+ [\d.]+\w*", ours)
+        assert chosen.told(kept, ["arq", "saq", "rq"]) == [
+            "2026-01-02, 8 cores",
+            ours,
+            "not measured for rq, which run the first candidate",
+        ]
+
+    def test_there_is_nothing_before_the_first_choice(self, tmp_path: Path) -> None:
+        assert chosen.load(tmp_path / "none.json") == {}
+        assert chosen.of({}, "arq", "best") == {}
+
+    @pytest.mark.skipif(os.cpu_count() == 1, reason="on one core there is no choice of processes")
+    def test_what_was_much_slower_at_first_is_not_measured_again(self) -> None:
+        results, peers = _results(), [(self.ARQ, lambda _: Path())]
+        first = [turn.case for turn in choosing.turns(peers, 0, results)]
+        slow, quick = self._cases("1 ms")
+        assert {slow, quick} <= set(first)
+        for case in first:
+            results.add(case, rate=5.0 if case == slow else 9.0)
+        second = [turn.case for turn in choosing.turns(peers, 1, results)]
+        assert set(first) - set(second) == {slow}
+        assert first.index(self._cases("10 ms")[0]) < first.index(self._cases("10 ms")[1])
+        assert second.index(self._cases("10 ms")[1]) < second.index(self._cases("10 ms")[0])
+
+    def test_a_candidate_runs_as_it_is_called(self) -> None:
+        peers = [(peer, lambda _: Path()) for peer in ALL]
+        for turn in choosing.turns(peers, 0, _results()):
+            kind = turn.case.kind
+            at_once = turn.setting.at_once(kind)
+            assert turn.case.setting.endswith(f", {Choice(turn.setting.processes(kind), at_once).told}")
+
+
+class TestMeasuring:
+    """What is done about a run that fails."""
+
+    CASE = Case("fake", "default", "noop", "none")
+
+    def _take(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int, *ends: float) -> Results:
+        """Takes rounds whose runs end so, one after another: with a rate, or failing at 0."""
+        left = list(ends)
+
+        def drain(*_: object) -> Drained:
+            if not (rate := left.pop(0)):
+                raise RunFailed("it ended")
+            return Drained(int(rate), 1.0, 0.1, 40.0, False)
+
+        monkeypatch.setattr(running, "drain", drain)
+        peer, setting = _fake(tmp_path, 20, 0)
+        results = _results()
+        results.rounds = rounds
+        places = {"none": Place("redis://nowhere", lambda: None)}
+        measuring = command.Measuring(LIMITS, places, tmp_path, results)
+        for _ in range(rounds):
+            measuring.take(turns.Turn(self.CASE, peer, setting, tmp_path))
+        assert left == []
+        return results
+
+    def test_it_is_tried_once_more_in_its_round(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        results = self._take(tmp_path, monkeypatch, 2, 0, 50.0, 60.0)
+        assert results.samples[self.CASE]["rate"] == [50.0, 60.0]
+        assert "fake, default, noop, none, with a figure in 2 of 2 rounds: it ended" in pages.section(results)
+
+    def test_a_later_round_tries_again_what_never_had_a_figure(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        results = self._take(tmp_path, monkeypatch, 2, 0, 0, 60.0)
+        assert results.rounds_of(self.CASE) == 1
+        assert pages._rate(results, self.CASE) == "60 (60 to 60, 1 of 2 rounds)"
 
 
 def test_what_an_installer_says_is_published_without_addresses_and_places() -> None:
@@ -293,11 +427,13 @@ class TestResults:
         again = Results.loaded(json.loads(json.dumps(results.saved())))
         assert again == results
 
-    def test_processes_that_were_not_chosen_are_said(self) -> None:
+    def test_when_and_on_what_the_best_were_chosen_is_said(self) -> None:
         results = _results()
-        assert "were not chosen by measuring" in pages.section(results)
-        results.chosen = True
-        assert "were not chosen by measuring" not in pages.section(results)
+        assert "not measured yet" in pages.section(results)
+        results.chosen = ["2026-01-02, 8 cores, CPython 3.12.1"]
+        assert "has\n  the rates of all): 2026-01-02, 8 cores, CPython 3.12.1. Where" in pages.section(
+            results
+        )
 
     def test_any_mapping_can_be_saved(self) -> None:
         results = _results()
@@ -333,14 +469,17 @@ class TestPages:
         results.failed[Case("arq", "default", "noop", "none")] = "the worker ended with status 1"
         section = pages.section(results)
         assert "- Sidekiq is absent: there is no `sidekiq` on the path" in section
-        assert "- arq, default, noop, none: the worker ended with status 1" in section
+        assert (
+            "- arq, default, noop, none, with a figure in 0 of 1 rounds: the worker ended with status 1"
+            in section
+        )
         assert "| no figure |" in section
 
     def test_a_call_that_there_is_not_leaves_its_cell_empty(self) -> None:
         results = _results()
-        results.add(Case("huey", "default", "one", "none"), rate=10.0)
-        results.failed[Case("huey", "default", "many", "none")] = "none"
-        assert "| Huey | 10 (10 to 10) |  |  |  | none |" in pages.section(results)
+        results.add(Case("arq", "default", "one", "none"), rate=10.0)
+        results.failed[Case("arq", "default", "many", "none")] = "none"
+        assert "| ARQ | 10 (10 to 10) |  |  |  | none |" in pages.section(results)
 
     def test_a_cut_run_is_marked(self) -> None:
         results = _results()

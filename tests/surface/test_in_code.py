@@ -6,6 +6,7 @@ defaults are these, and that they work together on a real worker.
 
 import asyncio
 import inspect
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -41,14 +42,6 @@ from penstock.ids import new_id
 
 pytestmark = pytest.mark.anyio
 ADDRESS = "someone@example.org"
-
-
-@pytest.fixture
-def app(broker_url: str) -> Iterator[Penstock]:
-    """An application on each broker: one URL is all that differs."""
-    made = Penstock("tasks", broker=broker_url)
-    yield made
-    made.close()
 
 
 class Size(msgspec.Struct):
@@ -193,10 +186,21 @@ def test_the_decorators_options_and_their_defaults() -> None:
     assert [spec.lane for spec in specs.values()] == ["thread", "thread", "loop", "process"]
 
 
-@pytest.mark.parametrize("option", ["bind", "max_retries", "acks_late", "ignore_result"])
-def test_celerys_options_are_refused_with_penstocks_name(option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ("bind", "nothing: use penstock.current_job() inside the task"),
+        ("max_retries", "retry=Retry(attempts=N + 1)"),
+        ("acks_late", 'nothing: late is the default; delivery="at_most_once" is the other way'),
+        ("ignore_result", "result_ttl=0"),
+        ("autoretry_for", "retry=Retry(on=(...,))"),
+        ("default_retry_delay", "retry=Retry(base=SECONDS)"),
+        ("time_limit", "timeout=SECONDS"),
+    ],
+)
+def test_celerys_options_are_refused_with_penstocks_name(option: str, instead: str) -> None:
     app = Penstock("tasks", broker=f"memory://{new_id()}")
-    with pytest.raises(ConfigError, match=option):
+    with pytest.raises(ConfigError, match=f"no option {option!r}; here that is {re.escape(instead)}$"):
         app.task(**{option: True})(lambda: None)  # type: ignore[call-overload]  # it is to be refused
 
 

@@ -1,6 +1,6 @@
 """The command line, as the page of the public surface spells it: each command and option is there.
 
-What an option does is proved beside its command.
+They are used in ``test_commands_used.py``; what each does in every case is proved beside its command.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ def _python(name: str, key: str, sleep: str, bulk: str, *settings: Setting) -> P
 
 _PENSTOCK = "{bin}/penstock -A benchmarks.peers.penstock_app worker"
 _PENSTOCK_BEST = _PENSTOCK + " --processes {p} -c {c}"
-_OURS = _of((1, 10), (_CORES, 10), (1, 50), (_CORES, 100))
+_THREADS = _of((1, 10), (_CORES, 10), (_CORES, 20), (1, 50))
+_COROUTINES = _of((1, 10), (_CORES, 10), (1, 200), (_CORES, 400))
 PENSTOCK = Peer(
     "Penstock",
     "penstock",
@@ -93,7 +94,7 @@ PENSTOCK = Peer(
             ),
             *_best(
                 Setting(
-                    "best", _PENSTOCK_BEST, _OURS, LATE, False, "threads, `result_ttl=0`, uvloop", 200_000
+                    "best", _PENSTOCK_BEST, _THREADS, LATE, False, "threads, `result_ttl=0`, uvloop", 200_000
                 ),
                 10,
                 100,
@@ -102,7 +103,7 @@ PENSTOCK = Peer(
                 Setting(
                     "best coroutines",
                     _PENSTOCK_BEST,
-                    _OURS,
+                    _COROUTINES,
                     LATE,
                     False,
                     "coroutines, `result_ttl=0`, uvloop",
@@ -115,7 +116,7 @@ PENSTOCK = Peer(
                 Setting(
                     "best coroutines, stored",
                     _PENSTOCK_BEST,
-                    _OURS,
+                    _COROUTINES,
                     LATE,
                     True,
                     "coroutines, results stored, uvloop",

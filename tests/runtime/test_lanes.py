@@ -72,6 +72,36 @@ def test_a_job_never_waits_behind_one_that_has_a_thread(finished: Finished) -> N
     lane.close()
 
 
+class Bell(queue.SimpleQueue[bool]):
+    """A lane's bell that remembers who rang."""
+
+    def __init__(self) -> None:
+        self.rang: list[threading.Thread] = []
+
+    def put(self, item: bool, block: bool = True, timeout: float | None = None) -> None:
+        self.rang.append(threading.current_thread())
+        super().put(item, block, timeout)
+
+
+def test_who_submits_wakes_one_thread_and_each_that_wakes_the_next(finished: Finished) -> None:
+    lane = ThreadLane(4, ResourcePool(), finished)
+    bell = lane._bell = Bell()
+    together = threading.Barrier(4)
+
+    def meet() -> None:
+        together.wait(WITHIN_S)
+
+    for _ in range(2):  # the first time the threads are started, the second time they sleep
+        bell.rang.clear()
+        lane.submit([run(meet) for _ in range(4)])
+        for _ in range(4):
+            assert type(finished.take()) is Done
+        wait_for(lambda: lane._sleepers == 4)
+    assert len(bell.rang) == len(set(bell.rang)) == 4
+    assert bell.rang[0] is threading.current_thread()
+    lane.close()
+
+
 def test_a_thread_looks_once_more_before_it_sleeps(finished: Finished) -> None:
     lane = ThreadLane(1, ResourcePool(), finished)
     lane._backlog.append(run(lambda: None))

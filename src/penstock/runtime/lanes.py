@@ -135,9 +135,10 @@ class ThreadLane:
 
     def _wake_one(self) -> None:
         with self._lock:
-            if self._sleepers and self._backlog and not self._waking:
-                self._waking = True
-                self._bell.put(True)
+            if self._waking or not self._sleepers or not self._backlog:
+                return
+            self._waking = True
+        self._bell.put(True)
 
     def _add_thread(self) -> None:
         name = f"penstock-thread-{len(self._threads) + 1}"

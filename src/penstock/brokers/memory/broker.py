@@ -202,6 +202,7 @@ class MemoryBlocking:
         self._shared = shared
 
     def enqueue(self, jobs: Sequence[Job], origin: Origin) -> Sequence[Enqueued]:
+        self._shared.check_not_within()
         with self._shared.lock:
             answer = self._shared.model.enqueue(time.time(), jobs, origin)
             self._shared.ring()

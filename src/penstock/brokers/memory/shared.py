@@ -10,36 +10,26 @@ from penstock.brokers.memory.model import Model
 from penstock.errors import ConfigError
 
 
-class Turn:
-    """A lock that refuses the thread that has it: the handler of a signal may come in the middle of a change."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._taken = False
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        if self._taken:
-            self._lock.release()
-            raise ConfigError(
-                "memory: used in the middle of another call of the same thread, as the handler of a signal may;"
-                " let the handler set an event, and do it where that is waited for"
-            )
-        self._taken = True
-
-    def __exit__(self, *error: object) -> None:
-        self._taken = False
-        self._lock.release()
-
-
 class Shared:
     """A model, used under ``lock``. ``ring`` it after a change for which somebody may wait."""
 
     def __init__(self) -> None:
-        self.lock: Turn = Turn()
+        self.lock: threading.RLock = threading.RLock()
         self.model: Model = Model()
         self.inspection: Inspection = Inspection(self.model)
         self._bells: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+
+    def check_not_within(self) -> None:
+        """Refuses the thread that has the lock: the handler of a signal may come in the middle of a change.
+
+        Raises:
+            ConfigError: It has.
+        """
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # as threading.Condition asks, too
+            raise ConfigError(
+                "memory: enqueued in the middle of another call of the same thread, as the handler of a signal may;"
+                " let the handler set an event, and enqueue where that is waited for"
+            )
 
     def ring(self) -> None:
         """Wakes everybody who waits; each looks again. Call it under the lock."""

@@ -8,6 +8,7 @@ which makes servers for this test alone.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +30,11 @@ settings.load_profile("penstock")
 # Where coverage is measured it is so in the runners; in every process that they start only where that is asked for.
 if "PYTEST_XDIST_WORKER" in os.environ and not os.environ.get("COVERAGE_CHILDREN"):
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+# A shell that was told to go on after its terminal has everything that it starts ignore it, and workers are sent it.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

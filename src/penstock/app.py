@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
+from penstock import listing
 from penstock.brokers import Address, connect, connect_blocking, inspector
 from penstock.clients import Clients
 from penstock.core.job import Enqueued, Job, JobRecord, check_queue_name, queue_of
@@ -25,6 +26,7 @@ from penstock.core.spec import TaskSpec
 from penstock.declaring import Declarations
 from penstock.errors import ConfigError, PenstockError
 from penstock.handle import JobHandle, untyped
+from penstock.listing import JobInfo, ListedState, WorkerInfo
 from penstock.naming import folder_of, module_name
 from penstock.portal import Portal
 from penstock.ports.broker import Broker
@@ -35,7 +37,6 @@ from penstock.task import CallOptions, SendOptions, build_job, by_name, call_opt
 
 if TYPE_CHECKING:
     from penstock.embedded import WorkerBlock
-    from penstock.listing import JobInfo, ListedState, Scan, WorkerInfo
 
 T = TypeVar("T")
 
@@ -236,8 +237,6 @@ class Penstock(Declarations):
             ConfigError: Of a state no list is kept, or this broker cannot be looked into.
             PenstockError: Called on a running event loop; use ``ajobs``.
         """
-        from penstock import listing  # a worker lists nothing: its start is quicker without
-
         _not_on_a_loop("jobs", "async for job in app.ajobs()")
         return listing.jobs(self._page, listing.chosen_by(queue, task, state, tag))
 
@@ -249,11 +248,9 @@ class Penstock(Declarations):
         tag: str | None = None,
     ) -> AsyncIterator[JobInfo]:
         """``jobs`` for async callers: ``async for job in app.ajobs(...)``."""
-        from penstock import listing
-
         return listing.ajobs(self.inspector, listing.chosen_by(queue, task, state, tag))
 
-    def _page(self, scan: Scan) -> list[JobRecord] | None:
+    def _page(self, scan: listing.Scan) -> list[JobRecord] | None:
         _not_on_a_loop("jobs", "async for job in app.ajobs()")
 
         async def page() -> list[JobRecord] | None:
@@ -274,8 +271,6 @@ class Penstock(Declarations):
 
     async def aworkers(self) -> list[WorkerInfo]:
         """``workers`` for async callers."""
-        from penstock import listing
-
         return listing.worker_infos(await (await self.inspector()).workers())
 
     # --- a worker in this process

@@ -40,6 +40,8 @@ R_co = TypeVar("R_co", covariant=True)
 
 # One look of a wait without end; what is waited for is looked at again behind it.
 _LOOK_S: Final = 3600.0
+# Who has waited for so long is told where the queue is paused.
+_PAUSES_AFTER_S: Final = 0.1
 # What the broker may take to answer, beyond the wait that it was asked for.
 _ANSWER_S: Final = 0.5
 
@@ -192,7 +194,7 @@ class JobHandle(Generic[R_co]):
             if record.state in ENDED:
                 return self._value(record)
             if mono_until is not None and time.monotonic() >= mono_until:
-                hint = await self._hint(record)
+                hint = await self._hint(record, timeout_s or 0.0)
                 raise ResultTimeout(
                     f"job {self.id} has not ended in {timeout_s:g} s: {self._stands(record)}{hint}"
                 )
@@ -228,14 +230,16 @@ class JobHandle(Generic[R_co]):
             return BrokerUnavailable(f"job {self.id}: the broker gives no answer: {words}")
         return ResultTimeout(f"job {self.id}: the broker gave no answer within {timeout_s:g} s: {words}")
 
-    async def _hint(self, record: JobRecord) -> str:
+    async def _hint(self, record: JobRecord, waited_s: float) -> str:
         """What to do where a job waits for a worker that does not exist, as most do, or for a pause to end."""
         if record.state not in (JobState.READY, JobState.SCHEDULED):
             return ""
         try:
             async with asyncio.timeout(_ANSWER_S):
                 inspector = await self._app.inspector()
-                queues, workers = await inspector.queues(), await inspector.workers()
+                workers = await inspector.workers()
+                # All queues are counted for it, which is too much for who asks again and again.
+                queues = await inspector.queues() if waited_s >= _PAUSES_AFTER_S else ()
         except (BrokerError, TimeoutError):  # a hint is not worth waiting for
             return ""
         hint = ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
@@ -173,8 +172,7 @@ def worker_info(card: WorkerCard) -> WorkerInfo:
     return WorkerInfo(**fields)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """What jobs have in common; what is empty or None matches all.
 
     Attributes:
@@ -277,8 +275,7 @@ class Scan:
         return found
 
 
-@dataclass(slots=True)
-class _Stretch:
+class _Stretch(msgspec.Struct):
     """What of one queue and state is still to be looked at."""
 
     queue: str

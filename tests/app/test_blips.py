@@ -79,7 +79,7 @@ def test_no_hint_is_worth_an_error(
 
     monkeypatch.setattr(MemoryBroker, look, fails)
     with pytest.raises(ResultTimeout, match=r"waits for a worker$"):
-        app.send("f").result(0.01)
+        app.send("f").result(0.1)
 
 
 def test_a_server_may_be_restarted(

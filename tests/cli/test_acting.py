@@ -521,3 +521,14 @@ def test_no_worker_to_be_ordered(shell: Shell) -> None:
     shell.enqueue("tasks.add", 1, 2)
     assert shell("workers", "--all", "quiet").out == "no worker is running\n"
     assert shell("workers", "--all", "quiet", "--json").out == "[]\n"
+
+
+def test_a_queue_that_nobody_knows_gets_a_word(shell: Shell) -> None:
+    id = shell.enqueue("tasks.send", 1, queue="mail")
+    word = "mial: no job and no worker knows this queue; did you mean mail?\n"
+    for line in (["jobs", "--queue", "mial"], ["cancel", "--queue", "mial", "--yes"]):
+        said = shell(*line)
+        assert (said.code, said.err) == (0, word)
+    assert shell("jobs", "--queue", "mail").err == ""
+    said = shell("retry", id, "--to", "mial")
+    assert (said.code, said.out, said.err) == (0, "moved 1 of 1 job\n", word)

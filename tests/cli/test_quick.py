@@ -46,6 +46,7 @@ _NOT_FOR_IT = [
     "worker -- tasks",
     "worker tasks --burst=yes",
     "worker tasks -vc 3",
+    "worker tasks -Q mail -Q default",
 ]
 
 
@@ -60,6 +61,13 @@ def test_read_as_click_reads_it(line: str, monkeypatch: pytest.MonkeyPatch) -> N
         slow.loglevel,
     )
     assert _given(quick) == _given(slow)
+
+
+def test_queues_are_named_again_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        _run_click("-A tasks worker -Q mail -Q default --queues=a,b", monkeypatch).given["queues"]
+        == "mail,default,a,b"
+    )
 
 
 def _run_quick(found: dict[str, str | bool], monkeypatch: pytest.MonkeyPatch) -> Target:

@@ -51,6 +51,10 @@ def test_what_names_no_queue_or_one_twice_is_refused() -> None:
             read_queue_list(wrong)
     with pytest.raises(ConfigError, match="'mail' is named twice; give it one weight"):
         read_queue_list("mail=3,default,mail=2")
+    for wrong in ("mail,3", "mail,3,default,1", "7"):
+        with pytest.raises(ConfigError, match=r"weights are written -Q mail=3; a queue '\d' as \d=1"):
+            read_queue_list(wrong)
+    assert read_queue_list("mail,3=1") == QueueList(["mail", "3"], [1, 1])
     for wrong in ("ma il", "ma il=3", "=3", "mail=3,=1"):
         with pytest.raises(ConfigError, match="queue name"):
             read_queue_list(wrong)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from penstock import JobState, Penstock
 from penstock.core.job import JobRecord
@@ -39,17 +41,40 @@ def run(site: Site, *, rounds: int, at_once: int = 6) -> Figures:
 
 
 @contextmanager
-def frozen(process: Process) -> Iterator[None]:
-    """Stops a worker and everything below it, as a paused machine would; they go on at the end."""
+def frozen(process: Process, folder: Path) -> Iterator[None]:
+    """Stops a worker and everything below it, as a paused machine would; they go on at the end.
+
+    Not in the middle of a write to an SQLite file in ``folder``: nobody could write then, which is another fault.
+    """
     family = [process.pid, *descendants(process.pid)]
-    for pid in family:
-        os.kill(pid, signal.SIGSTOP)
+    mono_until = time.monotonic() + _WITHIN_S
+    _send(family, signal.SIGSTOP)
+    while _in_a_write(folder):
+        _send(family[::-1], signal.SIGCONT)
+        assert time.monotonic() < mono_until, f"the file in {folder} is locked by somebody else"
+        time.sleep(0.01)
+        _send(family, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in reversed(family):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        _send(family[::-1], signal.SIGCONT)
+
+
+def _send(family: Sequence[int], number: signal.Signals) -> None:
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _in_a_write(folder: Path) -> bool:
+    """Whether somebody has a turn to write."""
+    for path in (*folder.glob("*.db-turn"), *folder.glob("*.db-write")):
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 def _round(site: Site, way: str) -> int:
@@ -60,7 +85,7 @@ def _round(site: Site, way: str) -> int:
         first = _worker(site, stack)
         handle = app.send("tests.faults.app.as_told", "job")
         _started(site, 1)
-        with frozen(first):
+        with frozen(first, site.folder):
             _elsewhere(site, stack, app, handle.id, way)
             before = _in_the_end(app, handle.id)
         first.wait_for(_REFUSED, _WITHIN_S)

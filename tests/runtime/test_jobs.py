@@ -482,7 +482,7 @@ def test_a_worn_worker_says_again_and_again_what_it_waits_for(
     go.set()
     assert beside.end() == 0
     said = next(record.getMessage() for record in caplog.records if "it waits for" in record.getMessage())
-    assert f"(pid {os.getpid()}) was replaced and has drained for 0 s" in said
+    assert f"(pid {os.getpid()}) has drained for 0 s" in said
     assert sum(job.id in said for job in jobs) == 3
     assert f"of {endless.name} (for 0 s) and 1 more. " in said
     assert f"penstock -A shop:app workers {beside.worker.id[:13]} dump; " in said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -46,7 +48,7 @@ def test_what_works_on_is_shown(busy: threading.Lock, monkeypatch: pytest.Monkey
     finally:
         busy.release()
     assert "--- thread a-moment (" in shown
-    assert len(looks) >= 3
+    assert len(looks) == 3  # for all threads together: the loop that answers stands meanwhile
 
 
 def test_who_waits_is_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,3 +63,19 @@ def test_who_waits_is_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join()
     assert "--- thread waits" not in said
     assert "waits" in said.partition("--- idle: ")[2]
+
+
+def test_who_waits_for_a_child_process_is_one_word() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    waits = lambda: os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # noqa: E731 - a thread's whole work
+    thread = threading.Thread(target=waits, name="waits", daemon=True)
+    thread.start()
+    assert thread.ident is not None
+    while sys._current_frames()[thread.ident].f_code.co_name != "<lambda>":
+        time.sleep(0.001)  # it is still being started
+    try:
+        frames = stacks._threads()[thread.ident]
+    finally:
+        child.communicate(b"\n")
+        thread.join()
+    assert stacks._is_waiting(frames[-1])

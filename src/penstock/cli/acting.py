@@ -17,6 +17,7 @@ from penstock.cli.filters import filters
 from penstock.cli.tables import cell, count, print_json, print_json_array
 from penstock.cli.target import Target
 from penstock.cli.terminal import bar
+from penstock.cli.unserved import tell_unknown
 from penstock.cli.words import words
 from penstock.core.job import JobRecord, queue_of
 from penstock.core.lifecycle import JobState
@@ -191,6 +192,7 @@ def _complain(refused: Sequence[Refused]) -> None:
 async def _filtered(
     opened: Opened, action: Action, chosen: Filter, *, dry_run: bool, yes: bool, as_json: bool
 ) -> int:
+    await tell_unknown(opened, chosen.queues)
     if dry_run:
         meant = await _list(chosen.scan(opened.inspector, action.states), as_json)
         if not as_json:

@@ -12,6 +12,7 @@ from penstock.cli.described import JobShown, shown
 from penstock.cli.filters import filters
 from penstock.cli.tables import ago, print_json_array, print_table, shortened
 from penstock.cli.target import Target
+from penstock.cli.unserved import tell_unknown
 from penstock.cli.words import words
 from penstock.core.job import JobRecord
 from penstock.core.lifecycle import JobState
@@ -42,6 +43,7 @@ async def show(
         return
     rows, more = await _first(opened, chosen, states, LIMIT if limit is None else limit)
     if not rows:
+        await tell_unknown(opened, chosen.queues)
         none = "no job is dead" if states == DEAD else "no job waits, runs or is dead"
         print("no such jobs" if chosen.names_any else none)
         return

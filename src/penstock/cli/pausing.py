@@ -10,9 +10,9 @@ import msgspec
 
 from penstock.cli.asking import Opened, ask
 from penstock.cli.completing import complete
-from penstock.cli.guessing import near
 from penstock.cli.tables import print_json
 from penstock.cli.target import Target
+from penstock.cli.unserved import tell_unknown
 from penstock.cli.words import words
 from penstock.core.job import check_queue_names
 from penstock.core.spec import queues_of
@@ -122,16 +122,9 @@ async def _carry_out(
     opened: Opened, verb: Verb, wanted: Sequence[str], own: Sequence[str], *, dry_run: bool, as_json: bool
 ) -> None:
     """``own``: the queues of the application's tasks, where one is named."""
-    queues = await opened.inspector.queues()
-    paused = {counts.queue: counts.paused for counts in queues}
+    paused = {counts.queue: counts.paused for counts in await opened.inspector.queues()}
     names = wanted or list(paused)
-    if wanted:
-        served = [name for card in await opened.inspector.workers() for name in card.queues]
-        # One that was only ever paused may have been a slip of the pen then.
-        known = dict.fromkeys([*(each.queue for each in queues if each.enqueued_total), *served, *own])
-        for name in names:
-            if name not in known and (verb.paused or not paused.get(name)):
-                click.echo(f"{name}: no job and no worker knows this queue{near(name, known)}", err=True)
+    await tell_unknown(opened, [name for name in wanted if verb.paused or not paused.get(name)], own)
     changing = [name for name in names if paused.get(name, False) != verb.paused]
     changed = set(changing if dry_run else await verb.act(opened, names))
     told = Told(

@@ -42,6 +42,8 @@ def read(arguments: Sequence[str]) -> dict[str, str | bool] | None:
             taken = _value(word, rest, {**_EVERYWHERE, **_OF_A_WORKER} if positional else _EVERYWHERE)
             if taken is None:
                 return None
+            if taken[0] in found and taken[0] == "queues":
+                return None
             found[taken[0]] = taken[1]
     match positional:
         case ["worker"]:

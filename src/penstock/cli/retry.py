@@ -11,6 +11,7 @@ from penstock.cli.acting import Action, carry_out, choosing
 from penstock.cli.asking import Opened
 from penstock.cli.completing import complete
 from penstock.cli.target import Target
+from penstock.cli.unserved import tell_unknown
 from penstock.core.job import Job, JobRecord, Origin, check_queue_name
 from penstock.core.lifecycle import JobState
 from penstock.ids import new_id
@@ -67,6 +68,8 @@ class _Move:
 
     async def act(self, opened: Opened, records: Sequence[JobRecord]) -> Sequence[str]:
         """Moves them; returns the ids of those that were moved."""
+        if not self._calls:
+            await tell_unknown(opened, [self._queue])
         moving = {self._id(record): record for record in records if record.queue != self._queue}
         self._calls += 1
         answers = await opened.broker.enqueue(

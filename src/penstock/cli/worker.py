@@ -11,6 +11,11 @@ from penstock.cli.target import Target
 from penstock.cli.words import words
 
 
+def _in_one(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> str | None:
+    """As others have it: ``-Q mail -Q default`` is ``-Q mail,default``."""
+    return ",".join(value) if value else None
+
+
 # Numbers are checked with the settings, which may come from elsewhere too.
 @click.command()
 @words
@@ -18,9 +23,11 @@ from penstock.cli.words import words
 @click.option(
     "-Q",
     "--queues",
+    multiple=True,
+    callback=_in_one,
     metavar="NAMES",
     shell_complete=complete("queues", several=True),
-    help="Queues in strict order: mail,default; or with weights: mail=3,default=1.",
+    help="Queues in strict order: mail,default; or with weights: mail=3,default=1. Again for more.",
 )
 @click.option("-c", "--concurrency", metavar="N", help="Jobs running at once in one process [10].")
 @click.option("--processes", metavar="N", help="Worker processes [1].")

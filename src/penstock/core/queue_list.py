@@ -52,6 +52,12 @@ def read_queue_list(given: str | Iterable[str], where: str = "-Q ") -> QueueList
         )
     names = check_queue_names(part.partition("=")[0].strip() for part in parts)
     if "=" not in text:
+        for part in parts:
+            # Sidekiq's spelling; it would be a worker that serves a queue which nobody uses.
+            if part.isdigit():
+                raise ConfigError(
+                    f"{where}{text}: weights are written {where}mail=3; a queue {part!r} as {part}=1"
+                )
         return QueueList(names)
     weights: dict[str, int] = {}
     for part in parts:

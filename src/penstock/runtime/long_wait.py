@@ -41,7 +41,7 @@ class LongWait:
         named = ", ".join(f"{run.delivery.id} of {run.spec.name} (for {now - run.mono_started:.0f} s)"
                           for run in oldest[:MOST_NAMED])  # fmt: skip
         more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
-        log.warning("worker %s (pid %d) was replaced and has drained for %.0f s; it waits for %d job(s) that run: "
+        log.warning("worker %s (pid %d) has drained for %.0f s; it waits for %d job(s) that run: "
                     "%s%s. Until they end, other worn worker processes are replaced with one fewer that takes jobs, or "
                     "wait. See what they do: %s workers %s dump; end one: %s cancel ID; bound them: a timeout for "
                     "the task", self._worker_id[:13], os.getpid(), now - self._mono_began, len(runs), named, more,

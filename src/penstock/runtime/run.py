@@ -89,7 +89,7 @@ class Run(msgspec.Struct, eq=False):
         ask: Why it was asked to end, None while it was not.
         deserted: No middleware waits for its function any more, which goes on.
         noticed: The function looked at ``cancelled()`` after it was asked.
-        warned: The log says that it does not heed its timeout.
+        warned: The log says that it does not heed its timeout, or that it was cancelled.
         stopping: The worker is draining.
         progress: The newest progress, as JSON.
         pool: The resources of the process that runs it.

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from time import sleep
-from types import FrameType
 from typing import Any, Final
 
 _OURS: Final = str(Path(__file__).parents[1])
@@ -21,11 +20,13 @@ _WAITING: Final = (
     ".wait(",
     ".acquire(",
     "run_until_complete(",
+    ".flock(",
+    ".waitid(",
     "await ",
-    "_looked_at(ident, frame)",
 )
 
-# An idle worker asks for jobs now and then, which takes its threads a fraction of a millisecond.
+# An idle worker asks for jobs now and then, which takes its threads a fraction of a millisecond. The loop that answers
+# stands meanwhile.
 _LOOKS_AGAIN: Final = 3
 _LOOK_AGAIN_S: Final = 0.002
 
@@ -39,10 +40,11 @@ def every_stack(loops: Sequence[asyncio.AbstractEventLoop]) -> str:
     users: list[str] = []
     ours: list[str] = []
     idle: list[str] = []
-    for ident, frame in sys._current_frames().items():  # pyright: ignore[reportPrivateUsage]
-        frames = _looked_at(ident, frame)
+    for ident, frames in _threads().items():
         name = names.get(ident, "?")
-        if frames:
+        if ident == threading.get_ident():  # it has nothing else to do, or it would not be here
+            idle.append(name)
+        elif frames:
             _sort(f"--- thread {name} ({ident})", name, frames, (users, ours, idle))
     for loop in loops:
         for task in _tasks(loop):
@@ -52,19 +54,31 @@ def every_stack(loops: Sequence[asyncio.AbstractEventLoop]) -> str:
     return "\n".join([*users, *ours, *waiting])
 
 
-def _looked_at(ident: int, frame: FrameType) -> list[traceback.FrameSummary]:
-    """Where a thread stands; one of ours that is at work is looked at again, since mostly it idles a moment later.
+def _threads() -> dict[int, list[traceback.FrameSummary]]:
+    """Where each thread stands; ours that are at work are looked at again, since mostly they idle a moment later.
 
-    Nothing where it has ended meanwhile.
+    Nothing of one that has ended meanwhile.
     """
-    frames: list[traceback.FrameSummary] = traceback.extract_stack(frame)
+    now = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+    stacks: dict[int, list[traceback.FrameSummary]] = {
+        ident: traceback.extract_stack(frame) for ident, frame in now.items()
+    }
     for _ in range(_LOOKS_AGAIN):
-        if not frames or _is_waiting(frames[-1]) or not all(_is_known(each.filename) for each in frames):
+        at_work = [
+            ident
+            for ident, frames in stacks.items()
+            if ident != threading.get_ident()
+            and frames
+            and not _is_waiting(frames[-1])
+            and all(_is_known(each.filename) for each in frames)
+        ]
+        if not at_work:
             break
         sleep(_LOOK_AGAIN_S)
-        now = sys._current_frames().get(ident)  # pyright: ignore[reportPrivateUsage]
-        frames = [] if now is None else traceback.extract_stack(now)
-    return frames
+        now = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+        for ident in at_work:
+            stacks[ident] = traceback.extract_stack(now[ident]) if ident in now else []
+    return stacks
 
 
 def _sort(

@@ -9,11 +9,12 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
 from penstock.brokers import Address
-from penstock.brokers.sqlite import SQLiteBroker, SQLiteProducer, open_blocking
+from penstock.brokers.sqlite import SQLiteBroker, SQLiteProducer, blocking, enqueueing, open_blocking
 from penstock.brokers.sqlite.database import Database
 from penstock.core.job import Job, Origin
 from penstock.errors import BrokerUnavailable
@@ -144,3 +145,27 @@ def test_a_fork_in_the_middle_of_a_write_leaves_the_file_to_the_parent(
     thread.join()
     producer.enqueue(_job("parent"), Origin("p", 2))
     assert _ids(producer) == ["q:before", "q:parent"]
+
+
+def test_a_childs_threads_are_not_taken_for_those_that_enqueued_when_it_was_made(
+    producer: SQLiteProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, go = Event(), Event()
+    real = enqueueing.enqueue
+
+    def slow(*given: Any) -> Any:
+        inside.set()
+        go.wait(30)
+        return real(*given)
+
+    monkeypatch.setattr(enqueueing, "enqueue", slow)
+    thread = Thread(target=producer.enqueue, args=[_job("parent"), Origin("p", 1)])
+    thread.start()
+    assert inside.wait(30)
+    assert _in_child(_nothing_under_way) == 0
+    go.set()
+    thread.join()
+
+
+def _nothing_under_way() -> None:
+    assert not blocking._under_way

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,9 @@ from penstock.errors import ConfigError
 
 # The calls under way, by thread. Only one thread ever touches one of them, so they need no lock.
 _under_way: set[tuple[int, Path]] = set()
+# A forked child has none of them, and its new threads may get the numbers of those that made them.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_under_way.clear)
 
 
 class SQLiteProducer:

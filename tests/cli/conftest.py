@@ -26,7 +26,7 @@ def fail(word: str) -> None:
 
 @app.task(queue="mail", tags=("post",))
 def send(user_id: int) -> str:
-    print(f"sending {user_id}\n", end="")  # at once: two threads may print
+    print(f"sending {user_id}\\n", end="")  # at once: two threads may print
     return f"sent {user_id}"
 
 @app.task

@@ -76,6 +76,8 @@ def test_who_waits_for_a_child_process_is_one_word() -> None:
     try:
         frames = stacks._threads()[thread.ident]
     finally:
-        child.communicate(b"\n")
+        assert child.stdin is not None
+        child.stdin.close()  # it ends; to wait for it here would take its end from the thread
         thread.join()
+        child.wait()
     assert stacks._is_waiting(frames[-1])
